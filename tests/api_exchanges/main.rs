@@ -6,6 +6,7 @@
 //! settle                       every mapping reaches its desired state
 //! letters                      three mappings have given up records
 //! redrive UUID                 a dead letter is being redriven
+//! shards UUID ID…              the supervisor has added rows of these shards
 //! unreadable                   the supervisor cannot read any mapping
 //! auth                         a server that asks for keys, on the same store
 //! ```
@@ -40,9 +41,10 @@ use windlass_core::arn::{Arn, ArnScope, SourceArn};
 use windlass_core::failure::FailureCondition;
 use windlass_core::function::FunctionName;
 use windlass_core::ids::{SequenceNumber, ShardId};
-use windlass_core::lease::WorkerId;
+use windlass_core::lease::{Lease, LeaseKey, Unit, WorkerId};
 use windlass_core::mapping::{DesiredState, MappingId};
 use windlass_core::outcome::Fault;
+use windlass_core::position::{Checkpoint, Position};
 use windlass_core::shard::lineage::Shard;
 use windlass_core::time::Timestamp;
 use windlass_engine::clock::Clock;
@@ -55,7 +57,7 @@ use windlass_engine::ports::{
 use windlass_engine::settings::EngineSettings;
 use windlass_engine::status::{LeaseCounts, StatusBoard};
 use windlass_engine::stop::Stop;
-use windlass_engine::supervisor::{Supervisor, SupervisorParts, Wakeup};
+use windlass_engine::supervisor::{Supervisor, SupervisorParts};
 use windlass_testkit::fakes::{FakeAdapters, FakeStore, FakeStream};
 use windlass_testkit::rng::Rng;
 use windlass_tests::signature::{Signature, keys};
@@ -86,7 +88,7 @@ fn exchanges() {
 }
 
 /// Members of windlass's own API that are times of the test.
-const TIMES: [&str; 3] = ["time", "created_at", "ended_at"];
+const TIMES: [&str; 4] = ["since", "time", "created_at", "ended_at"];
 
 /// When the tests of clocks take place.
 const NOON: Timestamp = Timestamp::from_millis(1_800_000_000_000);
@@ -389,6 +391,29 @@ impl Exchange {
         Ok(String::new())
     }
 
+    /// Stands in for the supervisor once it has listed the shards of a mapping.
+    fn add_shards(&self, command: &Command) -> Result<String, Failure> {
+        let mut arguments = command.consume_args();
+        let uuid = arguments.next_pos().ok_or("a mapping is needed")?;
+        let mapping = MappingId::new(&self.with_uuids(uuid));
+        let shards = std::iter::from_fn(|| arguments.next_pos());
+        let leases = shards.map(|shard| Lease {
+            key: LeaseKey {
+                mapping: mapping.clone(),
+                unit: Unit::Shard(shard.into()),
+            },
+            owner: None,
+            epoch: 0,
+            checkpoint: Checkpoint::at(Position::TrimHorizon),
+            shard_start: None,
+            seek: None,
+            waits: false,
+        });
+        let leases: Vec<_> = leases.collect();
+        self.runtime.block_on(self.store.insert(&leases))?;
+        Ok(String::new())
+    }
+
     /// Stands in for the supervisor when it cannot read the leases of the mappings.
     fn make_unreadable(&self) -> Result<String, Failure> {
         for row in self.runtime.block_on(self.store.mappings())? {
@@ -431,6 +456,10 @@ impl Exchange {
             Value::Array(items) => items.iter_mut().for_each(|item| self.hide(item)),
             Value::String(text) => {
                 *text = without_times(text);
+                if let Some(rest) = text.strip_prefix("parked since ") {
+                    let end = rest.find('Z').expect("a time ends with its zone");
+                    *text = format!("parked since TIME{}", &rest[end + 1..]);
+                }
                 for word in text.clone().split([':', ' ', '"']) {
                     if uuid::Uuid::try_parse(word).is_ok() && word.len() == 36 {
                         let known = self.uuids.iter().position(|it| it == word);
@@ -481,11 +510,25 @@ fn control_parts(
     board: &Arc<StatusBoard>,
     clock: Clock,
 ) -> ControlParts {
+    let adapters = FakeAdapters::default();
+    adapters.stream("orders", FakeStream::new(clock, 2));
+    let settings = EngineSettings::default();
+    let supervisor = Supervisor::new(SupervisorParts {
+        store: Arc::clone(store),
+        adapters: Arc::new(adapters),
+        board: Arc::clone(board),
+        clock,
+        worker: WorkerId::new("this daemon"),
+        budget: Budget::new(settings.buffer_limit),
+        settings,
+        seed: 1,
+    });
     ControlParts {
         store: Arc::clone(store),
         lookup: Arc::clone(resources) as _,
         board: Arc::clone(board),
-        wakeup: Wakeup::default(),
+        wakeup: supervisor.wakeup(),
+        operator: supervisor.operator(),
         clock,
         problems: MappingProblems::default(),
         home: home(),
@@ -593,6 +636,7 @@ impl Runner for Exchange {
         match command.name.split(' ').next().unwrap_or_default() {
             "GET" | "POST" | "PUT" | "PATCH" | "DELETE" => self.send(command),
             "settle" => self.settle(),
+            "shards" => self.add_shards(command),
             "auth" => {
                 self.server = server(self.parts(), keys());
                 Ok(String::new())

@@ -16,7 +16,7 @@ use windlass_core::validate::{self, Checked};
 use windlass_engine::clock::Clock;
 use windlass_engine::ports::{FunctionLookup, PortError, ResourceLookup, Store, chain};
 use windlass_engine::status::StatusBoard;
-use windlass_engine::supervisor::Wakeup;
+use windlass_engine::supervisor::{Operator, Wakeup};
 
 use crate::errors::{ApiError, Code};
 use crate::history::mapping_line;
@@ -31,6 +31,7 @@ pub struct ControlParts {
     pub lookup: Arc<dyn ResourceLookup>,
     pub board: Arc<StatusBoard>,
     pub wakeup: Wakeup,
+    pub operator: Operator,
     pub clock: Clock,
     pub problems: MappingProblems,
     /// For function names that are not ARNs, and for the ARNs of mappings.
@@ -85,6 +86,10 @@ impl Control {
 
     pub(crate) fn clock(&self) -> Clock {
         self.parts.clock
+    }
+
+    pub(crate) const fn operator(&self) -> &Operator {
+        &self.parts.operator
     }
 
     pub(crate) async fn create(&self, spec: &MappingSpec, who: &str) -> Result<Value, ApiError> {

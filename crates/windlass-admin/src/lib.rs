@@ -16,6 +16,7 @@ mod history;
 mod metrics;
 mod openapi;
 mod pagination;
+mod parks;
 mod problems;
 mod rebinding_guard;
 mod redrive;
@@ -23,11 +24,11 @@ mod rendering;
 pub mod replays;
 pub mod report;
 mod requests;
+mod seek;
 mod server;
 mod state;
 mod status;
 mod tagging;
-#[expect(unused_imports, reason = "for operations to come")]
 mod v1;
 
 pub use auth::{AccessKey, AuthSettings, BearerToken, Role, Secret};

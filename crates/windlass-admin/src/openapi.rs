@@ -16,7 +16,8 @@ const GROUPS: &[&str] = &[
     include_str!("../openapi/status.json"),
     include_str!("../openapi/dead_letters.json"),
     include_str!("../openapi/history.json"),
-    include_str!("../openapi/redrive.json"),
+    include_str!("../openapi/parks.json"),
+    include_str!("../openapi/seek.json"),
     include_str!("../openapi/replays.json"),
     include_str!("../openapi/redrive.json"),
 ];

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use windlass_core::parks::Park;
 use windlass_core::position::Position;
 use windlass_core::time::Timestamp;
 
@@ -30,6 +31,9 @@ pub struct MappingReport {
     /// second.
     #[serde(default)]
     pub clock_difference_ms: Option<i64>,
+    /// The park of the whole mapping. A list of mappings does not have it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parked: Option<ParkReport>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub shards: Option<Vec<ShardReport>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -109,6 +113,17 @@ pub struct ShardReport {
     /// What was lost before it could be read, if anything was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gap: Option<String>,
+    /// Why nothing is read and invoked, if an operator has stopped that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parked: Option<ParkReport>,
+}
+
+/// The park of a shard or of a mapping.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ParkReport {
+    /// RFC 3339; `None` after the year 9999.
+    pub since: Option<String>,
+    pub reason: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -154,6 +169,15 @@ pub enum CheckpointReport {
         sub_sequence_number: Option<u32>,
     },
     ShardEnd,
+}
+
+impl From<&Park> for ParkReport {
+    fn from(park: &Park) -> Self {
+        Self {
+            since: rfc3339(park.since),
+            reason: park.reason.clone(),
+        }
+    }
 }
 
 impl From<&Position> for CheckpointReport {

@@ -24,7 +24,7 @@ use crate::errors::{ApiError, Code};
 use crate::metrics::{Metrics, UPKEEP_INTERVAL};
 use crate::rebinding_guard::{AllowedHost, RebindingGuard};
 use crate::state::{Readiness, ServerState, StoreCheck};
-use crate::{dead_letters, health, history, openapi, redrive, replays, status};
+use crate::{dead_letters, health, history, openapi, parks, redrive, replays, seek, status};
 
 /// For requests in progress when the server stops.
 const STOP_TIMEOUT: Duration = Duration::from_secs(1);
@@ -149,6 +149,7 @@ fn router(state: Arc<ServerState>) -> Router {
         .merge(dead_letters::routes())
         .merge(replays::routes())
         .merge(history::routes())
+        .merge(parks::routes())
         .route("/windlass/v1/mappings", get(status::list))
         .route("/windlass/v1/mappings/{uuid}", get(status::get))
         .route("/windlass/v1/functions", get(status::functions))
@@ -159,6 +160,7 @@ fn router(state: Arc<ServerState>) -> Router {
         .layer(middleware::from_fn(end_in_time));
     // Jobs are merged here: they end with their callers.
     in_time
+        .merge(seek::job_routes())
         .merge(redrive::job_routes())
         .fallback(unknown)
         .method_not_allowed_fallback(unknown)

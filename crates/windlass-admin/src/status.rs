@@ -10,6 +10,7 @@ use windlass_core::lease::{Lease, Unit};
 use windlass_core::lease_rows::BlockedShard;
 use windlass_core::mapping::{MappingId, MappingRow};
 use windlass_core::outcome::Fault;
+use windlass_core::parks::Parks;
 use windlass_core::queue;
 use windlass_core::shard;
 use windlass_core::time::Timestamp;
@@ -18,15 +19,15 @@ use windlass_engine::ports::UnreadableMapping;
 use windlass_engine::requests::{QueueOperation, QueueRequests};
 use windlass_engine::status::{
     MappingStatus, UnitStatus, UnitView, describe_blocked, describe_gap, describe_lag,
-    last_processing_result, waiting_for,
+    describe_parked, last_processing_result, waiting_for,
 };
 
 use crate::api::PathName;
 use crate::errors::ApiError;
 use crate::problems::{ConfigProblem, MappingProblems};
 use crate::report::{
-    CheckpointReport, CountsReport, FunctionReport, FunctionsReport, MappingReport, QueueReport,
-    ShardReport, rfc3339,
+    CheckpointReport, CountsReport, FunctionReport, FunctionsReport, MappingReport, ParkReport,
+    QueueReport, ShardReport, rfc3339,
 };
 use crate::state::ServerState;
 
@@ -81,9 +82,11 @@ pub(crate) async fn get(
     };
     let status = state.control.board().mapping(&row);
     let leases = state.control.store().leases_of(&id).await?;
+    let parks = state.control.store().overrides(&id).await?.parks;
     let clock = state.control.clock();
     let mut report = summary(&row, &status, problems, clock);
     add_units(&mut report, &status, &leases, clock);
+    add_parks(&mut report, &parks);
     report.problem = report.problem.or_else(|| problem.map(|it| it.text));
     Ok(Json(report))
 }
@@ -145,6 +148,7 @@ fn without_row(
         events_per_second: 0.0,
         behind_ms: None,
         clock_difference_ms: None,
+        parked: None,
         shards: None,
         queue: None,
     }
@@ -185,6 +189,7 @@ fn summary(
         clock_difference_ms: status
             .clock_difference
             .filter(|millis| MAX_SILENT_DIFFERENCE < millis.unsigned_abs()),
+        parked: None,
         shards: None,
         queue: None,
     }
@@ -230,6 +235,18 @@ fn add_units(report: &mut MappingReport, status: &MappingStatus, leases: &[Lease
     }
 }
 
+/// A shard that has ended is not waiting for anything, parked or not.
+fn add_parks(report: &mut MappingReport, parks: &Parks) {
+    report.parked = parks.whole.as_ref().map(ParkReport::from);
+    for shard in report.shards.iter_mut().flatten() {
+        let park = parks.of(&ShardId::from(shard.shard_id.as_str()));
+        if let Some(park) = park.filter(|_| shard.checkpoint != CheckpointReport::ShardEnd) {
+            shard.parked = Some(ParkReport::from(park));
+            shard.waiting_for = Some(describe_parked(park));
+        }
+    }
+}
+
 /// A shard that has no lease yet.
 fn blocked_report(shard: &ShardId, blocked: &BlockedShard) -> ShardReport {
     ShardReport {
@@ -244,6 +261,7 @@ fn blocked_report(shard: &ShardId, blocked: &BlockedShard) -> ShardReport {
         waiting_for: Some(describe_blocked(blocked)),
         next_at: None,
         gap: None,
+        parked: None,
     }
 }
 
@@ -279,6 +297,7 @@ fn shard_report(
             .and_then(|view| view.next_at)
             .and_then(|at| rfc3339(clock.to_wall(at))),
         gap: running.and_then(|view| view.gap.as_ref().map(describe_gap)),
+        parked: None,
     }
 }
 

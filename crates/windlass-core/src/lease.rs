@@ -9,6 +9,7 @@ use std::sync::Arc;
 use crate::ids::{SequenceNumber, ShardId};
 use crate::mapping::MappingId;
 use crate::position::Checkpoint;
+use crate::seek::SeekMark;
 
 /// Identifies a daemon; unique for each start of the process.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -43,6 +44,11 @@ pub struct Lease {
     /// deleted and created again; starting sequence numbers are not. `None` for a queue, and while
     /// the source has not reported it.
     pub shard_start: Option<SequenceNumber>,
+    /// What the last seek left; `None` if there was none.
+    pub seek: Option<SeekMark>,
+    /// A seek has set it aside until the parents of the shard have ended again: until then it counts as
+    /// if it did not exist.
+    pub waits: bool,
 }
 
 impl WorkerId {
@@ -56,6 +62,14 @@ impl WorkerId {
 }
 
 impl Unit {
+    /// `None` for a slot of a queue.
+    pub const fn shard(&self) -> Option<&ShardId> {
+        match self {
+            Self::Shard(shard) => Some(shard),
+            Self::QueueSlot(_) => None,
+        }
+    }
+
     /// The name in the store: `shard:ID` or `queue:SLOT`.
     pub fn name(&self) -> String {
         match self {

@@ -13,7 +13,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::ids::{SequenceNumber, ShardId};
 use crate::lease::{Lease, LeaseKey, Unit};
 use crate::mapping::{MappingId, Source};
+use crate::parks::Parks;
 use crate::position::{Checkpoint, Position};
+use crate::seek::{SeekMark, SeekStart};
 use crate::shard::lineage::{self, ListingHistory, Shard};
 
 /// Changes to the lease rows of one mapping, in this order: a row may be removed and inserted again.
@@ -23,6 +25,8 @@ pub struct LeaseRowPlan {
     pub insert: Vec<Lease>,
     /// Rows that differ from those of the store by their `shard_start`.
     pub set_start: Vec<Lease>,
+    /// Rows that a seek had set aside, and whose parents have ended again.
+    pub resume: Vec<Lease>,
     /// Shards that the listing shows to be those of their rows: with the same start, or new, and
     /// without a listed parent that is unresolved.
     pub shown: BTreeSet<ShardId>,
@@ -53,7 +57,10 @@ pub struct BlockedShard {
 
 impl LeaseRowPlan {
     pub fn is_empty(&self) -> bool {
-        self.insert.is_empty() && self.remove.is_empty() && self.set_start.is_empty()
+        self.insert.is_empty()
+            && self.remove.is_empty()
+            && self.set_start.is_empty()
+            && self.resume.is_empty()
     }
 
     fn insert(
@@ -62,6 +69,7 @@ impl LeaseRowPlan {
         unit: Unit,
         from: Position,
         shard_start: Option<SequenceNumber>,
+        seek: Option<SeekMark>,
     ) {
         self.insert.push(Lease {
             key: LeaseKey {
@@ -72,14 +80,18 @@ impl LeaseRowPlan {
             epoch: 0,
             checkpoint: Checkpoint::at(from),
             shard_start,
+            seek,
+            waits: false,
         });
     }
 }
 
 /// Compares the rows of a mapping with the shards of its stream: `None` while they are not known.
+/// `start` is where a seek of all shards lets those without a row begin.
 pub fn plan_lease_rows(
     mapping: &MappingId,
     source: &Source,
+    start: Option<&SeekStart>,
     listings: Option<&ListingHistory>,
     rows: &[Lease],
 ) -> LeaseRowPlan {
@@ -99,13 +111,15 @@ pub fn plan_lease_rows(
     }
     match source {
         Source::Queue(_) if n_slots == 0 => {
-            plan.insert(mapping, Unit::QueueSlot(0), Position::TrimHorizon, None);
+            let slot = Unit::QueueSlot(0);
+            plan.insert(mapping, slot, Position::TrimHorizon, None, None);
         }
         Source::Queue(_) => {}
         Source::Stream(stream) => {
             if let Some(listings) = listings {
                 let rules = RowRules {
-                    start: &stream.settings.starting_position,
+                    start: start.map_or(&stream.settings.starting_position, |it| &it.position),
+                    mark: start.map(|start| start.mark),
                     recreated: &stream.settings.recreated_position,
                     keeps_resolved: false,
                 };
@@ -117,56 +131,96 @@ pub fn plan_lease_rows(
 }
 
 /// The shards that the last listing lacks, and that count as gone once a read from their oldest
-/// record is refused as well ([`ListingHistory::handle_refusal`]).
-pub fn doubtful_shards(listings: &ListingHistory, rows: &[Lease]) -> BTreeSet<ShardId> {
+/// record is refused as well ([`ListingHistory::handle_refusal`]). No consumer reads a parked shard.
+pub fn doubtful_shards(
+    listings: &ListingHistory,
+    rows: &[Lease],
+    parks: &Parks,
+) -> BTreeSet<ShardId> {
     let rows = rows.iter().filter_map(|row| match &row.key.unit {
         Unit::Shard(shard) => Some((shard, row)),
         Unit::QueueSlot(_) => None,
     });
     let rows: BTreeMap<_, _> = rows.collect();
-    let parents = lineage::unlisted_parents(listings.shards(), |shard| rows.contains_key(shard));
-    let resolved = rows.iter().filter(|(shard, row)| {
-        row.checkpoint.position == Position::ShardEnd && listings.is_absent(shard)
+    let is_new = |shard: &ShardId| rows.get(shard).is_none_or(|row| row.waits);
+    let has_row = |shard: &ShardId| rows.contains_key(shard);
+    let parents = lineage::unlisted_parents(listings.shards(), is_new, has_row);
+    let unread = rows.iter().filter(|(shard, row)| {
+        let is_read = row.checkpoint.position != Position::ShardEnd
+            && parks.of(shard).is_none()
+            && !row.waits;
+        !is_read && listings.is_absent(shard)
     });
-    let resolved = resolved.map(|(shard, _)| *shard);
-    parents.into_iter().chain(resolved).cloned().collect()
+    let unread = unread.map(|(shard, _)| *shard);
+    parents.into_iter().chain(unread).cloned().collect()
 }
 
-/// The listed shards of a mapping's stream that have no row because their parents are not resolved.
+/// The rows of parked shards that left the stream before they were resolved: their records are lost,
+/// and their children wait in vain.
+pub fn lost_parked_shards<'a>(
+    listings: &ListingHistory,
+    rows: &'a [Lease],
+    parks: &Parks,
+) -> Vec<&'a Lease> {
+    let lost = rows.iter().filter(|row| match &row.key.unit {
+        Unit::Shard(shard) => {
+            row.checkpoint.position != Position::ShardEnd
+                && !row.waits
+                && parks.of(shard).is_some()
+                && listings.is_absent(shard)
+                && listings.is_refused(shard)
+        }
+        Unit::QueueSlot(_) => false,
+    });
+    lost.collect()
+}
+
+/// The listed shards of a mapping's stream that have no row, or one that a seek has set aside, because
+/// their parents are not resolved.
 pub fn blocked_shards(
     source: &Source,
+    start: Option<&SeekStart>,
     listings: &ListingHistory,
     rows: &[Lease],
 ) -> BTreeMap<ShardId, BlockedShard> {
     let Source::Stream(stream) = source else {
         return BTreeMap::new();
     };
-    let checkpoints = rows.iter().filter_map(|row| match &row.key.unit {
-        Unit::Shard(shard) => Some((shard, &row.checkpoint.position)),
-        Unit::QueueSlot(_) => None,
-    });
-    let checkpoints: BTreeMap<_, _> = checkpoints.collect();
+    let positions = |waits: bool| {
+        let rows = rows.iter().filter(move |row| row.waits == waits);
+        let rows = rows.filter_map(|row| Some((row.key.unit.shard()?, &row.checkpoint.position)));
+        rows.collect::<BTreeMap<_, _>>()
+    };
+    let (mut checkpoints, waiting) = (positions(false), positions(true));
+    let has_row: BTreeSet<_> = checkpoints.keys().copied().collect();
+    checkpoints.extend(waiting.keys().map(|shard| (*shard, &UNRESOLVED)));
+    let start = start.map_or(&stream.settings.starting_position, |start| &start.position);
     let readable = lineage::readable(listings, &checkpoints);
     let readable: BTreeSet<_> = readable.map(|shard| &shard.id).collect();
     let listed = listings.shards().iter();
-    let blocked = listed
-        .filter(|shard| !checkpoints.contains_key(&shard.id) && !readable.contains(&shard.id));
+    let blocked =
+        listed.filter(|shard| !has_row.contains(&shard.id) && !readable.contains(&shard.id));
     let blocked = blocked.map(|shard| {
         let parents = shard.parents.iter();
         let parents = parents.filter(|it| checkpoints.get(it) != Some(&&Position::ShardEnd));
         let blocked = BlockedShard {
             parents: parents.cloned().collect(),
-            start: stream.settings.starting_position.clone(),
+            start: (*waiting.get(&shard.id).unwrap_or(&start)).clone(),
         };
         (shard.id.clone(), blocked)
     });
     blocked.collect()
 }
 
+/// For the children of a shard whose row is set aside, wherever that stands: they wait for it.
+static UNRESOLVED: Position = Position::TrimHorizon;
+
 /// Where shards without a row begin, and which rows go.
 pub(crate) struct RowRules<'a> {
     /// Of all shards, children included: a time excludes no record that arrived in a child later.
     pub(crate) start: &'a Position,
+    /// What a seek has left with these.
+    pub(crate) mark: Option<SeekMark>,
     /// Of the shards of a stream that was deleted and created again.
     pub(crate) recreated: &'a Position,
     /// Whether the row of a resolved shard stays when the shard no longer exists.
@@ -178,12 +232,15 @@ pub(crate) fn plan_shards(
     mapping: &MappingId,
     rules: &RowRules<'_>,
     listings: &ListingHistory,
-    mut rows: BTreeMap<&ShardId, &Lease>,
+    rows: BTreeMap<&ShardId, &Lease>,
 ) {
     let listed = listings.shards();
-    let mut position = rules.start;
+    let (mut position, mut mark) = (rules.start, rules.mark);
+    let (mut waiting, mut rows): (BTreeMap<_, _>, BTreeMap<_, _>) =
+        rows.into_iter().partition(|(_, row)| row.waits);
     for shard in listed {
-        let Some(row) = rows.get(&shard.id) else {
+        let row = rows.get(&shard.id).or_else(|| waiting.get(&shard.id));
+        let Some(row) = row else {
             continue;
         };
         match identity(shard, row) {
@@ -194,8 +251,9 @@ pub(crate) fn plan_shards(
             }),
             Identity::Recreated => {
                 plan.remove.push(((*row).clone(), RemovalReason::Recreated));
-                position = rules.recreated;
+                (position, mark) = (rules.recreated, None);
                 rows.remove(&shard.id);
+                waiting.remove(&shard.id);
             }
         }
     }
@@ -207,18 +265,29 @@ pub(crate) fn plan_shards(
         .iter()
         .filter(|(shard, row)| !(rules.keeps_resolved && is_gone(shard, row)));
     let checkpoints = checkpoints.map(|(shard, row)| (*shard, &row.checkpoint.position));
-    let checkpoints = checkpoints.collect();
-    plan.is_inconsistent = lineage::is_inconsistent(listings, &checkpoints);
+    let waits = waiting.keys().map(|shard| (*shard, &UNRESOLVED));
+    let checkpoints = checkpoints.chain(waits).collect();
+    let is_new = |shard: &ShardId| !rows.contains_key(shard);
+    plan.is_inconsistent = lineage::is_inconsistent(listings, &checkpoints, is_new);
     let shown = lineage::without_unresolved_parents(listed, &checkpoints);
     let shown = shown.filter(|shard| rows.contains_key(&shard.id));
     plan.shown = shown.map(|shard| shard.id.detached()).collect();
     for shard in lineage::readable(listings, &checkpoints) {
-        if !rows.contains_key(&shard.id) {
-            plan.shown.insert(shard.id.detached());
+        if rows.contains_key(&shard.id) {
+            continue;
+        }
+        plan.shown.insert(shard.id.detached());
+        if let Some(row) = waiting.remove(&shard.id) {
+            plan.resume.push(row.clone());
+        } else {
             let unit = Unit::Shard(shard.id.detached());
-            plan.insert(mapping, unit, position.clone(), detached_start(shard));
+            plan.insert(mapping, unit, position.clone(), detached_start(shard), mark);
         }
     }
+    // Of a shard that has left the stream nothing is read that could overtake its parents.
+    let gone = waiting.iter();
+    let gone = gone.filter(|(shard, _)| listings.is_absent(shard) && listings.is_refused(shard));
+    plan.resume.extend(gone.map(|(_, row)| (*row).clone()));
     for (shard, row) in rows {
         if !rules.keeps_resolved && is_gone(shard, row) {
             plan.remove.push((row.clone(), RemovalReason::Resolved));

@@ -60,6 +60,9 @@ pub mod shard;
 
 pub mod lease;
 pub mod lease_rows;
+pub mod overrides;
+pub mod parks;
 pub mod reconcile;
 pub mod redrive;
+pub mod seek;
 pub mod stretch_rows;

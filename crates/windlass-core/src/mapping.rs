@@ -159,6 +159,9 @@ pub struct RetrySettings {
     pub maximum_record_age: Option<Duration>,
     /// Splits a failed batch into halves, which are retried on their own.
     pub bisect_batch: bool,
+    /// After a seek: a record that arrived earlier is as old as if it had arrived then. By the clock of
+    /// the source.
+    pub age_from: Option<Timestamp>,
     /// With partial responses: of each key the first failed record and everything after it are
     /// retried, and all others are done. Otherwise everything from the first failed record on is.
     pub strict_order: bool,

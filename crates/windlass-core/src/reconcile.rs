@@ -28,15 +28,18 @@ pub enum Action {
 }
 
 /// Returns the consumers to stop and to start, each ordered by lease. A consumer that must be
-/// replaced is only stopped; a later call starts it again, once it has ended.
+/// replaced is only stopped; a later call starts it again, once it has ended. `is_parked` tells which
+/// leases are not to be processed for now, apart from those that a seek has set aside.
 pub fn reconcile(
     mappings: &BTreeMap<MappingId, (Revision, DesiredState)>,
     leases: &[Lease],
     running: &BTreeMap<LeaseKey, Running>,
+    is_parked: impl Fn(&LeaseKey) -> bool,
 ) -> Vec<Action> {
     let wanted: BTreeMap<&LeaseKey, Running> = leases
         .iter()
         .filter(|lease| lease.checkpoint.position != Position::ShardEnd)
+        .filter(|lease| !lease.waits && !is_parked(&lease.key))
         .filter_map(|lease| {
             let (revision, desired) = *mappings.get(&lease.key.mapping)?;
             let running = Running {

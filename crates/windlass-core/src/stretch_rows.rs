@@ -39,6 +39,7 @@ impl StretchShards {
         };
         let rules = RowRules {
             start: &start,
+            mark: None,
             recreated,
             keeps_resolved: true,
         };

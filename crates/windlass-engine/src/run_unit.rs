@@ -176,10 +176,15 @@ impl UnitParts {
                 reads,
                 replay,
             } => {
+                let mut source = *source;
+                if let Some(mark) = self.lease.seek {
+                    source.settings.skip_before = mark.skip_before;
+                    source.settings.retries.age_from = Some(mark.at);
+                }
                 let shard = ShardParts {
                     shard,
                     reader,
-                    source: *source,
+                    source,
                     destination,
                     reads,
                     replay,
@@ -503,6 +508,8 @@ mod tests {
             epoch,
             checkpoint: Checkpoint::at(Position::TrimHorizon),
             shard_start: None,
+            seek: None,
+            waits: false,
         };
         let first = seed(7, &lease("a", "0", 1));
         assert_eq!(first, seed(7, &lease("a", "0", 1)));

@@ -84,6 +84,8 @@ pub struct EngineSettings {
     pub dead_letters: DeadLetterSettings,
     /// Between listings of the shards of a stream.
     pub discovery_interval: Duration,
+    /// How long a stop waits for what is in flight, of the daemon or of a unit whose position is moved.
+    pub drain_timeout: Duration,
     /// Between reads of the store without a [`Wakeup`](crate::supervisor::Wakeup).
     pub reconcile_interval: Duration,
 }
@@ -103,6 +105,7 @@ impl Default for EngineSettings {
             invocation_limit: 1_000,
             dead_letters: DeadLetterSettings::default(),
             discovery_interval: Duration::from_secs(30),
+            drain_timeout: Duration::from_secs(25),
             reconcile_interval: Duration::from_secs(5),
         }
     }

@@ -93,7 +93,7 @@ impl App {
     }
 
     pub(crate) const fn drain_timeout(&self) -> Duration {
-        self.config.drain_timeout
+        self.config.engine.drain_timeout
     }
 
     /// Applies the mappings of the configuration and starts the work.
@@ -127,6 +127,7 @@ impl App {
             lookup: Arc::clone(&self.adapters) as _,
             board: Arc::clone(&self.board),
             wakeup: self.supervisor.wakeup(),
+            operator: self.supervisor.operator(),
             clock: self.clock,
             problems,
             home: self.config.adapters.home(),

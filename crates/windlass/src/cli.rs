@@ -8,8 +8,10 @@ use clap::{Arg, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueE
 use crate::dead_letters::DeadLettersCommand;
 use crate::history::HistoryArgs;
 use crate::mappings::MappingArgs;
+use crate::park::{ParkArgs, UnparkArgs};
 use crate::redrive::RedriveArgs;
 use crate::replay::ReplayCommand;
+use crate::seek::SeekArgs;
 
 /// AWS Lambda's event source mapping as a program of its own: polls Kinesis streams, DynamoDB
 /// streams and SQS queues, and invokes functions wherever they run.
@@ -80,6 +82,17 @@ pub(crate) enum Command {
         #[command(flatten)]
         client: ClientArgs,
     },
+    /// Stop reading and invoking in one shard of a stream, or in all shards of a mapping.
+    ///
+    /// What is in flight ends, and the position stays, also over a restart of the daemon.
+    Park(ParkArgs),
+    /// Let a shard or a mapping that was parked continue.
+    Unpark(UnparkArgs),
+    /// Move the checkpoint of one shard of a stream, or of all shards of a mapping, forwards or back.
+    ///
+    /// What is in flight ends first; then the shard continues from there. What a seek forwards leaves
+    /// out is not delivered and not kept.
+    Seek(SeekArgs),
     /// Show, redrive, delete and export what mappings have given up: records whose retries or age were exhausted,
     /// that were too large or could not be read, with their events.
     DeadLetters {

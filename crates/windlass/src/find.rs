@@ -85,6 +85,7 @@ mod tests {
             events_per_second: 0.0,
             behind_ms: None,
             clock_difference_ms: None,
+            parked: None,
             shards: None,
             queue: None,
         }

@@ -24,8 +24,10 @@ mod log_writer;
 mod mappings;
 mod open_files;
 mod output;
+mod park;
 mod redrive;
 mod replay;
+mod seek;
 mod serve;
 mod status;
 mod telemetry;
@@ -108,6 +110,18 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             let credentials = Credentials::from_env(process_environment());
             let shown = status::run(&client, credentials, mapping.as_deref(), watch);
             Runtime::new()?.block_on(shown)?;
+        }
+        Command::Park(args) => {
+            let credentials = Credentials::from_env(process_environment());
+            Runtime::new()?.block_on(park::park(args, credentials))?;
+        }
+        Command::Unpark(args) => {
+            let credentials = Credentials::from_env(process_environment());
+            Runtime::new()?.block_on(park::unpark(args, credentials))?;
+        }
+        Command::Seek(args) => {
+            let credentials = Credentials::from_env(process_environment());
+            Runtime::new()?.block_on(seek::run(args, credentials))?;
         }
         Command::Replay { client, command } => {
             let credentials = Credentials::from_env(process_environment());

@@ -10,6 +10,7 @@ use windlass_engine::ports::{BoxError, Store};
 mod dead_letters;
 mod history;
 mod lock;
+mod overrides;
 mod replays;
 mod rows;
 mod schema;

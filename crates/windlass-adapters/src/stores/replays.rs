@@ -49,10 +49,14 @@ pub(super) const MIGRATION: &str = "
         shard_start  TEXT,
         checkpoint   TEXT NOT NULL DEFAULT '',
         window_state BLOB,
+        seek         TEXT,
+        waits        INTEGER NOT NULL DEFAULT 0,
         PRIMARY KEY (mapping, unit)
     ) STRICT, WITHOUT ROWID;
-    INSERT INTO leases_of_all (mapping, unit, owner, epoch, shard_start, checkpoint, window_state)
-        SELECT mapping, unit, owner, epoch, shard_start, checkpoint, window_state FROM leases;
+    INSERT INTO leases_of_all
+            (mapping, unit, owner, epoch, shard_start, checkpoint, window_state, seek, waits)
+        SELECT mapping, unit, owner, epoch, shard_start, checkpoint, window_state, seek, waits
+        FROM leases;
     DROP TABLE leases;
     ALTER TABLE leases_of_all RENAME TO leases;
     CREATE TRIGGER epochs_never_repeat AFTER DELETE ON leases BEGIN
@@ -65,7 +69,7 @@ pub(super) const MIGRATION: &str = "
     END;
     CREATE TRIGGER lease_changed AFTER UPDATE ON leases
     WHEN NEW.owner IS NOT OLD.owner OR NEW.epoch <> OLD.epoch
-        OR NEW.shard_start IS NOT OLD.shard_start
+        OR NEW.shard_start IS NOT OLD.shard_start OR NEW.waits <> OLD.waits
         OR (NEW.checkpoint ->> 'position' = 'shard_end'
             AND OLD.checkpoint ->> 'position' <> 'shard_end')
     BEGIN

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 use serde::{Deserialize, Serialize};
 use windlass_core::arn::{Arn, SourceArn};
@@ -11,6 +12,7 @@ use windlass_core::mapping::{Change, DesiredState, MappingId, MappingRow, Revisi
 use windlass_core::marks::MarkedSection;
 use windlass_core::outcome::Swap;
 use windlass_core::position::{Checkpoint, Position, ReplayCounts};
+use windlass_core::seek::SeekMark;
 use windlass_core::spec::MappingSpec;
 use windlass_core::tags::Tags;
 use windlass_core::time::Timestamp;
@@ -19,11 +21,11 @@ use windlass_engine::ports::{
     ChangeNumber, Changes, CheckpointSave, StoredMapping, UnreadableMapping,
 };
 
-use super::replays;
+use super::{overrides, replays};
 
 const MAPPING_COLUMNS: &str = "id, revision, spec, source_arn, function_arn, desired, change,
                                created, last_modified, declared";
-const LEASE_COLUMNS: &str = "mapping, unit, owner, epoch, checkpoint, shard_start";
+const LEASE_COLUMNS: &str = "mapping, unit, owner, epoch, checkpoint, shard_start, seek, waits";
 
 /// The stored form of a [`Checkpoint`]: JSON. The state of its window is a column of its own, which is
 /// read only where a consumer continues with it: it may have a megabyte.
@@ -241,7 +243,8 @@ fn stored_mapping(
             let replay = replays::stored_replay(db, id)?;
             return Ok(replay.unwrap_or(StoredMapping::Removed));
         };
-        Ok(StoredMapping::Readable(row, leases_of(db, id)?))
+        let overrides = overrides::overrides(db, id)?;
+        Ok(StoredMapping::Readable(row, leases_of(db, id)?, overrides))
     };
     let reason = match readable(read())? {
         Ok(stored) => return Ok(stored),
@@ -269,8 +272,9 @@ pub(super) fn forget_removals(tx: &Transaction<'_>) -> rusqlite::Result<()> {
 
 pub(super) fn insert_lease(tx: &Transaction<'_>, lease: &Lease) -> rusqlite::Result<()> {
     let mut insert = tx.prepare_cached(
-        "INSERT INTO leases (mapping, unit, owner, epoch, checkpoint, shard_start, window_state)
-         SELECT ?1, ?2, ?3, max(?4, (SELECT next FROM epochs)), ?5, ?6, ?7
+        "INSERT INTO leases
+             (mapping, unit, owner, epoch, checkpoint, shard_start, window_state, seek, waits)
+         SELECT ?1, ?2, ?3, max(?4, (SELECT next FROM epochs)), ?5, ?6, ?7, ?8, ?9
          WHERE EXISTS (SELECT 1 FROM mappings WHERE id = ?1)
             OR EXISTS (SELECT 1 FROM replays WHERE id = ?1)
          ON CONFLICT DO NOTHING",
@@ -283,6 +287,8 @@ pub(super) fn insert_lease(tx: &Transaction<'_>, lease: &Lease) -> rusqlite::Res
         stored_checkpoint(&lease.checkpoint)?,
         lease.shard_start.as_ref().map(SequenceNumber::as_str),
         stored_state(&lease.checkpoint),
+        lease.seek.as_ref().map(stored_mark).transpose()?,
+        lease.waits,
     ])?;
     Ok(())
 }
@@ -395,7 +401,7 @@ fn read_mapping(
 fn read_taken_lease(row: &Row<'_>) -> rusqlite::Result<Lease> {
     let mut lease = read_lease(row)?;
     if let Some(window) = &mut lease.checkpoint.window {
-        let state: Option<Vec<u8>> = row.get(6)?;
+        let state: Option<Vec<u8>> = row.get(8)?;
         window.state = state.map(|state| WindowState::new(state.into()));
     }
     Ok(lease)
@@ -415,10 +421,12 @@ fn read_lease(row: &Row<'_>) -> rusqlite::Result<Lease> {
         shard_start: row
             .get::<_, Option<String>>(5)?
             .map(|start| SequenceNumber::from(start.as_str())),
+        seek: optional_text(row, 6, "seek", read_mark)?,
+        waits: row.get(7)?,
     })
 }
 
-fn stored_checkpoint(checkpoint: &Checkpoint) -> rusqlite::Result<String> {
+pub(super) fn stored_checkpoint(checkpoint: &Checkpoint) -> rusqlite::Result<String> {
     let stored = StoredCheckpoint {
         position: checkpoint.position.kind().to_owned(),
         value: checkpoint.position.value(),
@@ -445,6 +453,32 @@ fn stored_state(checkpoint: &Checkpoint) -> Option<&[u8]> {
     Some(state.json())
 }
 
+/// The stored form of a [`SeekMark`]: times in milliseconds since the epoch.
+#[derive(Serialize, Deserialize)]
+struct StoredMark {
+    at: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    skip_before: Option<u64>,
+}
+
+pub(super) fn stored_mark(mark: &SeekMark) -> rusqlite::Result<String> {
+    let stored = StoredMark {
+        at: mark.at.as_millis(),
+        skip_before: mark.skip_before.map(Timestamp::as_millis),
+    };
+    serde_json::to_string(&stored)
+        .map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))
+}
+
+/// `None` if the text is not a mark.
+pub(super) fn read_mark(text: &str) -> Option<SeekMark> {
+    let stored: StoredMark = serde_json::from_str(text).ok()?;
+    Some(SeekMark {
+        at: Timestamp::from_millis(stored.at),
+        skip_before: stored.skip_before.map(Timestamp::from_millis),
+    })
+}
+
 fn stored_section(section: &MarkedSection) -> StoredSection {
     StoredSection {
         runs: section.runs.clone(),
@@ -454,7 +488,7 @@ fn stored_section(section: &MarkedSection) -> StoredSection {
 }
 
 /// `None` if the text is not a checkpoint.
-fn read_checkpoint(text: &str) -> Option<Checkpoint> {
+pub(super) fn read_checkpoint(text: &str) -> Option<Checkpoint> {
     let stored: StoredCheckpoint = serde_json::from_str(text).ok()?;
     Some(Checkpoint {
         position: Position::from_parts(&stored.position, stored.value.as_deref())?,
@@ -505,6 +539,18 @@ pub(super) fn text<T>(
         let error = UnsupportedValue { column, value };
         rusqlite::Error::FromSqlConversionFailure(index, kind, Box::new(error))
     })
+}
+
+fn optional_text<T>(
+    row: &Row<'_>,
+    index: usize,
+    column: &'static str,
+    read: impl Fn(&str) -> Option<T>,
+) -> rusqlite::Result<Option<T>> {
+    match row.get_ref(index)? {
+        ValueRef::Null => Ok(None),
+        _ => text(row, index, column, read).map(Some),
+    }
 }
 
 pub(super) fn swap(changed: usize) -> Swap {

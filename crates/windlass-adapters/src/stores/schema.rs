@@ -1,12 +1,12 @@
 //! The tables of the database, and how those of earlier versions become these.
 
-use super::{dead_letters, history, replays};
+use super::{dead_letters, history, overrides, replays};
 
 /// Marks a file as a store of windlass: "wdls".
 pub(super) const APPLICATION_ID: i64 = 0x7764_6c73;
 
 /// Incremented by every change of the schema.
-pub(super) const SCHEMA_VERSION: u16 = 9;
+pub(super) const SCHEMA_VERSION: u16 = 10;
 
 /// The changes of the schema: a database whose `user_version` is N has the first N of them. What
 /// has been released is never edited. Removing a mapping removes its leases and tags.
@@ -116,6 +116,7 @@ pub(super) const MIGRATIONS: [&str; SCHEMA_VERSION as usize] = [
     ALTER TABLE leases ADD COLUMN window_state BLOB;
 ",
     history::MIGRATION,
+    overrides::MIGRATION,
     dead_letters::MIGRATION,
     replays::MIGRATION,
 ];

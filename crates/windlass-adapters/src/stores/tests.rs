@@ -146,6 +146,8 @@ async fn keeps_its_rows(versions: &[&str]) {
             epoch,
             checkpoint: Checkpoint::at(position),
             shard_start,
+            seek: None,
+            waits: false,
         });
         assert_eq!(leases, expected);
     }
@@ -237,7 +239,7 @@ async fn a_store_of_the_second_version_reports_its_mappings_as_changed() {
     drop(db);
     let store = SqliteStore::open(&directory.0).unwrap();
     let changes = store.changes(ChangeNumber::default()).await.unwrap();
-    let [(id, StoredMapping::Readable(row, leases))] = &changes.mappings[..] else {
+    let [(id, StoredMapping::Readable(row, leases, _))] = &changes.mappings[..] else {
         panic!("{changes:?}")
     };
     assert_eq!((id.as_str(), row.revision.0), ("m", 3));
@@ -254,7 +256,7 @@ async fn a_spec_is_parsed_once_however_often_the_leases_change() {
     let read = async |since| {
         let changes = store.changes(since).await.unwrap();
         match &changes.mappings[..] {
-            [(_, StoredMapping::Readable(row, _)), ..] => (row.clone(), changes.last),
+            [(_, StoredMapping::Readable(row, ..)), ..] => (row.clone(), changes.last),
             _ => panic!("{changes:?}"),
         }
     };

@@ -26,7 +26,6 @@
 //! that reads payloads takes an [`AdminCaller`](crate::auth::AdminCaller).
 
 mod body;
-#[cfg_attr(test, expect(dead_code, reason = "for operations to come"))]
 mod mapping;
 mod query;
 mod refusal;

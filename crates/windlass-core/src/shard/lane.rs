@@ -294,7 +294,11 @@ impl Lane {
             | State::Finishing(_)
             | State::Delivering { .. } => panic!("no record waits for an invocation"),
         };
-        let is_too_old = |record: &Record| record.approximate_arrival() + age <= source_time;
+        let from = self.retries.age_from;
+        let is_too_old = |record: &Record| {
+            let arrival = record.approximate_arrival();
+            from.map_or(arrival, |from| arrival.max(from)) + age <= source_time
+        };
         let mut given_up = Vec::new();
         for piece in std::mem::take(&mut self.pieces) {
             let left = piece.cut(is_too_old, self.limits, &mut given_up);
@@ -352,7 +356,13 @@ impl Lane {
         let pieces = head.into_iter().chain(&self.pieces);
         let pieces = pieces.filter_map(|piece| piece.oldest);
         let queue = self.oldest.front().map(|(_, arrival)| *arrival);
-        Some(pieces.chain(queue).min()? + age)
+        let oldest = pieces.chain(queue).min()?;
+        Some(
+            self.retries
+                .age_from
+                .map_or(oldest, |from| oldest.max(from))
+                + age,
+        )
     }
 
     /// The delivery that should be sent.

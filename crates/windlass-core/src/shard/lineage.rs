@@ -16,10 +16,10 @@ use crate::position::Position;
 use crate::time::Timestamp;
 
 /// Listings in a row that must lack a shard before it counts as absent.
-const MIN_ABSENCES: u64 = 3;
+pub const MIN_ABSENCES: u64 = 3;
 
 /// Listings that follow sooner count as one.
-const LISTING_DISTANCE: Duration = Duration::from_secs(10);
+pub const LISTING_DISTANCE: Duration = Duration::from_secs(10);
 
 /// A shard as its stream lists it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -201,6 +201,7 @@ pub(crate) fn without_unresolved_parents<'a>(
 pub(crate) fn is_inconsistent(
     listings: &ListingHistory,
     checkpoints: &BTreeMap<&ShardId, &Position>,
+    is_new: impl Fn(&ShardId) -> bool,
 ) -> bool {
     let ids = ids(listings.shards());
     let mut parents = listings.shards().iter().flat_map(|shard| &shard.parents);
@@ -208,17 +209,20 @@ pub(crate) fn is_inconsistent(
         let checkpoint = checkpoints.get(parent);
         !ids.contains(parent) && checkpoint.is_some_and(|it| **it != Position::ShardEnd)
     });
-    let unknown = unlisted_parents(listings.shards(), |shard| checkpoints.contains_key(shard));
+    let has_row = |shard: &ShardId| checkpoints.contains_key(shard);
+    let unknown = unlisted_parents(listings.shards(), is_new, has_row);
     lacks_unresolved || unknown.iter().any(|parent| !listings.is_refused(parent))
 }
 
-/// The parents of new shards that have neither a row nor a place in the listing.
+/// The parents of new shards that have neither a row nor a place in the listing. A shard whose row is
+/// set aside is new, although it has one.
 pub(crate) fn unlisted_parents(
     listed: &[Shard],
+    is_new: impl Fn(&ShardId) -> bool,
     has_row: impl Fn(&ShardId) -> bool,
 ) -> BTreeSet<&ShardId> {
     let ids = ids(listed);
-    let new = listed.iter().filter(|shard| !has_row(&shard.id));
+    let new = listed.iter().filter(|shard| is_new(&shard.id));
     let parents = new.flat_map(|shard| &shard.parents);
     parents
         .filter(|parent| !ids.contains(parent) && !has_row(parent))

@@ -262,6 +262,7 @@ fn tumbling_window(spec: &MappingSpec, kind: SourceKind) -> Option<Duration> {
 fn retry_settings(spec: &MappingSpec, kind: SourceKind) -> RetrySettings {
     let seconds = u64::try_from(spec.maximum_record_age_in_seconds(kind));
     RetrySettings {
+        age_from: None,
         maximum_attempts: u32::try_from(spec.maximum_retry_attempts(kind)).ok(),
         maximum_record_age: seconds.ok().map(Duration::from_secs),
         bisect_batch: spec.bisect_batch_on_function_error(),

@@ -333,6 +333,7 @@ fn retries_of_a_stream_have_limits() {
         "BisectBatchOnFunctionError": true,
     });
     let expected = RetrySettings {
+        age_from: None,
         maximum_attempts: Some(0),
         maximum_record_age: Some(Duration::from_secs(60)),
         bisect_batch: true,

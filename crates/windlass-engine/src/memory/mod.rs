@@ -7,6 +7,7 @@
 mod backpressure;
 mod budget;
 mod messages;
+mod one_record;
 mod pages;
 mod response;
 
@@ -14,5 +15,6 @@ pub(crate) use backpressure::WaitGuard;
 pub use backpressure::{Backpressure, Limit};
 pub use budget::{Account, Budget, Reservation};
 pub(crate) use messages::{MessageMemory, ReceiveGrant, detach};
+pub(crate) use one_record::OneRecord;
 pub(crate) use pages::{MemoryWait, PageMemory, ReadGrant};
 pub(crate) use response::ResponseGrant;

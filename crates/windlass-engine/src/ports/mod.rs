@@ -18,6 +18,7 @@ use windlass_core::lease::{Lease, LeaseKey, WorkerId};
 use windlass_core::mapping::{MappingId, MappingRow, QueueSource, Revision, StreamSource};
 use windlass_core::message::Message;
 use windlass_core::outcome::{Outcome, Swap};
+use windlass_core::overrides::Overrides;
 use windlass_core::position::{Checkpoint, Cursor};
 use windlass_core::queue::{EntryResult, QueueAttributes, VisibilityChange};
 use windlass_core::replay::{ReplayName, ReplayRow};
@@ -32,6 +33,7 @@ mod dead_letters;
 mod documents;
 mod error;
 mod history;
+mod overrides;
 mod replays;
 
 pub use dead_letters::{
@@ -45,6 +47,7 @@ pub use history::{
     CONFIGURATION, HISTORY_RETENTION, HistoryId, HistoryLine, HistoryMarker, HistoryPage,
     HistoryStore, What,
 };
+pub use overrides::{OverrideStore, SeekWrite};
 pub use replays::ReplayStore;
 
 /// No stream keeps its records for less: those of DynamoDB for this long, those of Kinesis for up to
@@ -362,8 +365,8 @@ pub struct Changes {
 /// A mapping as the store has it.
 #[derive(Clone, Debug, PartialEq)]
 pub enum StoredMapping {
-    /// Its row, and its leases ordered by key.
-    Readable(MappingRow, Vec<Lease>),
+    /// Its row, its leases ordered by key, and what an operator has set of it.
+    Readable(MappingRow, Vec<Lease>, Overrides),
     Unreadable(UnreadableMapping),
     /// It is a replay, whose leases and changes are as those of a mapping.
     Replay(Box<ReplayRow>, Vec<Lease>),
@@ -465,6 +468,12 @@ pub trait LeaseStore: Send + Sync {
     async fn remove_leases(&self, leases: &[Lease]) -> Result<(), PortError>;
 }
 
-pub trait Store: MappingStore + LeaseStore + HistoryStore + DeadLetterStore + ReplayStore {}
+pub trait Store:
+    MappingStore + LeaseStore + OverrideStore + HistoryStore + DeadLetterStore + ReplayStore
+{
+}
 
-impl<T: MappingStore + LeaseStore + HistoryStore + DeadLetterStore + ReplayStore> Store for T {}
+impl<T> Store for T where
+    T: MappingStore + LeaseStore + OverrideStore + HistoryStore + DeadLetterStore + ReplayStore
+{
+}

@@ -15,8 +15,8 @@ pub use lag::LagHistory;
 pub use source_calls::SourceCall;
 pub(crate) use source_calls::SourceCalls;
 pub use text::{
-    describe_blocked, describe_gap, describe_lag, describe_unreadable, last_processing_result,
-    state, waiting_for,
+    describe_blocked, describe_gap, describe_lag, describe_parked, describe_unreadable,
+    last_processing_result, state, waiting_for,
 };
 pub use view::{UnitStatus, UnitView};
 
@@ -344,6 +344,11 @@ impl StatusBoard {
         let mappings = self.lock();
         let difference = mappings.get(mapping).and_then(|it| it.clock_difference);
         wall.shifted(difference.unwrap_or(0))
+    }
+
+    /// How many milliseconds the clock of a mapping's source is ahead of the daemon's, if that is known.
+    pub(crate) fn clock_difference(&self, mapping: &MappingId) -> Option<i64> {
+        self.lock().get(mapping)?.clock_difference
     }
 
     /// Sets how many milliseconds the clock of a mapping's source is ahead of the daemon's.

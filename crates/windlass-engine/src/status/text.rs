@@ -7,6 +7,7 @@ use windlass_core::ids::ShardId;
 use windlass_core::lease_rows::BlockedShard;
 use windlass_core::mapping::{DesiredState, MappingRow, Revision};
 use windlass_core::outcome::{Fault, OutcomeKind};
+use windlass_core::parks::Park;
 use windlass_core::time::Timestamp;
 use windlass_core::{queue, shard};
 
@@ -160,6 +161,14 @@ pub fn describe_blocked(shard: &BlockedShard) -> String {
         _ => format!("its parents {}", names.join(" and ")),
     };
     format!("blocked on {parents}: the records of a shard come after all of its parents'")
+}
+
+/// Why a parked shard is not read.
+pub fn describe_parked(park: &Park) -> String {
+    let since = park.since.to_rfc3339();
+    let reason = park.reason.as_ref();
+    let reason = reason.map_or_else(String::new, |reason| format!(" ({reason})"));
+    format!("parked since {since}{reason}: 'windlass unpark' lets it go on")
 }
 
 /// What a shard has lost, if it has, since its consumer started.

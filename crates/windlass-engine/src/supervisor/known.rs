@@ -3,6 +3,7 @@
 use windlass_core::lease::{Lease, LeaseKey, Unit};
 use windlass_core::lease_rows::LeaseRowPlan;
 use windlass_core::mapping::{MappingId, MappingRow};
+use windlass_core::overrides::Overrides;
 use windlass_core::position::ReplayCounts;
 use windlass_core::replay::{ReplayRow, is_replay};
 use windlass_core::shard::lineage::{ListingHistory, Shard};
@@ -14,6 +15,8 @@ pub(super) struct KnownMapping {
     pub(super) row: MappingRow,
     /// Ordered by key. Checkpoints may be out of date, apart from the ends of shards.
     pub(super) leases: Vec<Lease>,
+    /// Of a replay: none.
+    pub(super) overrides: Overrides,
     /// `None`: it is a mapping. Otherwise the row is that of [`ReplayRow::mapping`].
     ///
     /// [`ReplayRow::mapping`]: windlass_core::replay::ReplayRow::mapping
@@ -32,21 +35,24 @@ impl KnownMapping {
         found.ok().map(|index| &self.leases[index])
     }
 
+    pub(super) fn is_parked(&self, key: &LeaseKey) -> bool {
+        self.overrides.parks.covers(&key.unit)
+    }
+
     pub(super) fn replace(&mut self, lease: Lease) {
         let found = self.leases.binary_search_by(|it| it.key.cmp(&lease.key));
         if let Ok(index) = found {
             self.leases[index] = lease;
         }
     }
-}
 
-impl KnownMapping {
     /// `None` if this version cannot read it.
     pub(super) fn of_replay(row: ReplayRow, leases: Vec<Lease>) -> Option<Self> {
         let shards = row.stretch_shards()?;
         Some(Self {
             row: row.mapping(),
             leases,
+            overrides: Overrides::default(),
             replay: Some(KnownReplay { row, shards }),
         })
     }

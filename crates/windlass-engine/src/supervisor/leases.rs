@@ -28,8 +28,12 @@ impl Supervisor {
     /// Inserts and removes rows of the mappings of this round as shards come and go; returns whether
     /// anything changed.
     pub(super) async fn sync_lease_rows(&mut self, now: Timestamp) -> Result<bool, PortError> {
-        let mut changes = LeaseRowPlan::default();
+        let (mut changes, mut has_changed) = (LeaseRowPlan::default(), false);
         for id in self.round.clone() {
+            match self.settle_parks(&id).await? {
+                None => continue,
+                Some(is_change) => has_changed |= is_change,
+            }
             let Some(mut plan) = self.plan(&id) else {
                 continue;
             };
@@ -65,12 +69,13 @@ impl Supervisor {
             changes.insert.extend(plan.insert);
             changes.remove.extend(plan.remove);
             changes.set_start.extend(plan.set_start);
+            changes.resume.extend(plan.resume);
         }
-        if changes.is_empty() {
-            return Ok(false);
+        if !changes.is_empty() {
+            self.write(&changes).await?;
+            has_changed = true;
         }
-        self.write(&changes).await?;
-        Ok(true)
+        Ok(has_changed)
     }
 
     /// Shows the shards of a mapping that wait for their parents.
@@ -79,7 +84,8 @@ impl Supervisor {
             let (known, connected) = (self.known.get(id)?, self.connections.get(id)?);
             let listings = self.discovery.history(id)?;
             let source = &connected.mapping.source;
-            let mut blocked = blocked_shards(source, listings, &known.leases);
+            let start = known.overrides.start.as_ref();
+            let mut blocked = blocked_shards(source, start, listings, &known.leases);
             if let Some(replay) = &known.replay {
                 let is_read = |shard: &ShardId| match &replay.shards.selected {
                     Some(selected) => selected.contains(shard),
@@ -101,7 +107,8 @@ impl Supervisor {
             return Some(replay.plan(history, &known.leases));
         }
         let source = &connected.mapping.source;
-        Some(plan_lease_rows(id, source, history, &known.leases))
+        let start = known.overrides.start.as_ref();
+        Some(plan_lease_rows(id, source, start, history, &known.leases))
     }
 
     async fn write(&self, changes: &LeaseRowPlan) -> Result<(), PortError> {
@@ -115,6 +122,9 @@ impl Supervisor {
         }
         if !changes.set_start.is_empty() {
             store.set_shard_starts(&changes.set_start).await?;
+        }
+        if !changes.resume.is_empty() {
+            store.resume(&changes.resume).await?;
         }
         for (lease, reason) in &changes.remove {
             self.report_removal(lease, *reason);
@@ -159,7 +169,21 @@ impl Supervisor {
             let wanted = known.map(|known| (id.clone(), (known.row.revision, known.row.desired)));
             let leases = known.map_or(&[][..], |known| &known.leases);
             let running = self.tasks.running_of(id);
-            for action in reconcile(&wanted.into_iter().collect(), leases, &running) {
+            let held = self.held(id, now);
+            let is_parked = |key: &LeaseKey| {
+                let held = held.as_ref();
+                held.is_some_and(|(units, _)| units.covers(&key.unit))
+                    || known.is_some_and(|known| known.is_parked(key))
+            };
+            if let Some((units, _)) = held.as_ref().filter(|(_, at)| *at <= now) {
+                let overdue = running.keys().filter(|key| units.covers(&key.unit));
+                overdue.for_each(|key| self.tasks.cancel(key));
+            }
+            if let (Some(known), Some(restarts)) = (known, self.restarts.get_mut(id)) {
+                restarts.retain(|unit, _| !known.overrides.parks.covers(unit));
+            }
+            let mappings = wanted.into_iter().collect();
+            for action in reconcile(&mappings, leases, &running, is_parked) {
                 match action {
                     Action::Stop(key) if KnownMapping::breaks_off(self.known.get(id), id) => {
                         self.tasks.cancel(&key);

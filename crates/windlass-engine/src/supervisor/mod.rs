@@ -9,25 +9,30 @@
 mod absent_shards;
 mod connections;
 mod discovery;
+mod holds;
 mod known;
 mod lease_totals;
 mod leases;
+mod operator;
+mod parks;
 mod replay_ends;
 mod replays;
 mod schedule;
 mod shard_reader;
 mod stream_listing;
 mod tasks;
+mod wakeup;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use tokio::time::Instant;
 use windlass_core::lease::{LeaseKey, Unit, WorkerId};
 use windlass_core::mapping::{DesiredState, MappingId, Source};
 use windlass_core::outcome::{Fault, Swap};
+use windlass_core::parks::Parks;
 use windlass_core::position::Position;
 use windlass_core::reconcile::Running;
 use windlass_core::replay::is_replay;
@@ -36,12 +41,15 @@ use windlass_core::time::Timestamp;
 
 use self::connections::{Connection, Connections};
 use self::discovery::Discovery;
+use self::holds::{HeldUnits, Holds};
 use self::known::KnownMapping;
 use self::lease_totals::LeaseTotals;
+pub use self::operator::{OperationError, Operator, Seek};
 use self::replay_ends::ReplayEnds;
 use self::schedule::Schedule;
 use self::stream_listing::StreamListing;
 use self::tasks::{Subject, TaskEnd, Tasks};
+pub use self::wakeup::Wakeup;
 use crate::backoff::RetryDelay;
 use crate::checkpoint_saver::CheckpointSaver;
 use crate::clock::Clock;
@@ -67,10 +75,6 @@ const RETRY_DELAY: Duration = Duration::from_secs(60);
 /// Between the starts of two rounds: what happens in the meantime is dealt with in one round.
 const MIN_ROUND_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Tells a supervisor that something in the store has changed.
-#[derive(Clone, Debug, Default)]
-pub struct Wakeup(Arc<Notify>);
-
 pub struct SupervisorParts {
     pub store: Arc<dyn Store>,
     pub adapters: Arc<dyn AdapterFactory>,
@@ -92,6 +96,7 @@ pub struct Supervisor {
     adapters: Arc<dyn AdapterFactory>,
     worker: WorkerId,
     wakeup: Wakeup,
+    holds: Holds,
     jobs: Jobs,
     connections: Connections,
     discovery: Discovery,
@@ -117,12 +122,6 @@ pub struct Supervisor {
 struct Restart {
     not_before: Timestamp,
     delay: RetryDelay,
-}
-
-impl Wakeup {
-    pub fn wake(&self) {
-        self.0.notify_one();
-    }
 }
 
 impl Supervisor {
@@ -153,6 +152,7 @@ impl Supervisor {
             adapters: parts.adapters,
             worker: parts.worker,
             wakeup: Wakeup::default(),
+            holds: Holds::default(),
             jobs: Jobs::default(),
             connections: Connections::default(),
             discovery: Discovery::default(),
@@ -174,6 +174,18 @@ impl Supervisor {
         self.wakeup.clone()
     }
 
+    /// What an operator does with the mappings that this supervisor runs.
+    pub fn operator(&self) -> Operator {
+        Operator {
+            store: Arc::clone(&self.store),
+            adapters: Arc::clone(&self.adapters),
+            board: Arc::clone(&self.context.board),
+            clock: self.context.clock,
+            holds: self.holds.clone(),
+            wakeup: self.wakeup.clone(),
+        }
+    }
+
     /// Starts redrives, which run while the supervisor does.
     pub fn redriver(&self) -> Redriver {
         Redriver {
@@ -189,6 +201,7 @@ impl Supervisor {
     pub async fn run(self, stop: watch::Receiver<Stop>) {
         let (saver, jobs) = (self.context.saver.clone(), self.jobs.clone());
         let dead_letters = self.context.dead_letters.clone();
+        let holds = self.holds.clone();
         tokio::select! {
             biased;
             () = self.supervise(stop) => {}
@@ -196,6 +209,7 @@ impl Supervisor {
             () = dead_letters.run() => {}
             () = jobs.run() => {}
         }
+        holds.close();
     }
 
     async fn supervise(mut self, mut stop: watch::Receiver<Stop>) {
@@ -232,7 +246,7 @@ impl Supervisor {
         latest: Instant,
         stop: &mut watch::Receiver<Stop>,
     ) -> Stop {
-        let wakeup = Arc::clone(&self.wakeup.0);
+        let wakeup = self.wakeup.clone();
         let mut at = latest;
         loop {
             tokio::select! {
@@ -254,6 +268,7 @@ impl Supervisor {
         self.read_changes().await?;
         let now = self.context.clock.now();
         self.changed.extend(self.schedule.take_due(now));
+        self.changed.extend(self.holds.take_changed());
         self.round.append(&mut self.changed);
         self.prepare(&self.round.clone(), now);
         if self.sync_lease_rows(now).await? {
@@ -279,12 +294,13 @@ impl Supervisor {
         for (id, stored) in changes.mappings {
             let mut unreadable = None;
             match stored {
-                StoredMapping::Readable(row, leases) => {
+                StoredMapping::Readable(row, leases, overrides) => {
                     board.show(&row);
                     let replay = None;
                     let known = KnownMapping {
                         row,
                         leases,
+                        overrides,
                         replay,
                     };
                     self.known.insert(id.clone(), known);
@@ -342,6 +358,7 @@ impl Supervisor {
                         reader: Arc::clone(reader),
                         history,
                         rows: known.map_or_else(Vec::new, |it| it.leases.clone()),
+                        parks: known.map_or_else(Parks::default, |it| it.overrides.parks.clone()),
                         stretch: replay.map(|replay| replay.shards.clone()),
                         start: stream.settings.start(),
                         mapping: id.clone(),
@@ -358,6 +375,15 @@ impl Supervisor {
     async fn finish(&mut self, id: &MappingId, now: Timestamp) -> Result<(), PortError> {
         let running = self.tasks.running_of(id);
         let is_uncompared = self.uncompared.remove(id);
+        let held = self.held(id, now);
+        let cancel_at = held.as_ref().and_then(|(units, cancel_at)| {
+            let mut running = running.keys();
+            let is_running = running.any(|key| units.covers(&key.unit));
+            if !is_running {
+                self.holds.set_stopped(id);
+            }
+            is_running.then_some(*cancel_at)
+        });
         let Some(known) = self.known.get(id) else {
             if running.is_empty() {
                 self.context.board.remove(id);
@@ -366,23 +392,29 @@ impl Supervisor {
             self.schedule.set(id, None);
             return Ok(());
         };
+        let is_held = |key: &LeaseKey| {
+            let held = held.as_ref();
+            held.is_some_and(|(units, _)| units.covers(&key.unit)) || known.is_parked(key)
+        };
         match &known.replay {
             Some(replay) => self.finish_replay(known, replay).await?,
-            None => self.finish_transition(known, &running).await?,
+            None => self.finish_transition(known, &running, is_held).await?,
         }
         self.show_blocked(id);
         let is_connected = self.connections.get(id).is_some();
         // Readiness and metrics are about mappings.
         let is_counted = is_connected && known.replay.is_none();
-        let leases = known.leases.iter().filter(|_| is_counted);
-        let runs = |key: &LeaseKey| running.contains_key(key);
+        let leases = known.leases.iter();
+        let leases = leases.filter(|it| is_counted && !it.waits);
+        let runs = |key: &LeaseKey| running.contains_key(key) || is_held(key);
         let counts = LeaseCounts::of(leases, runs, &self.worker);
         self.lease_totals.set(id, counts);
         let is_unconnected = !is_connected && known.row.desired == DesiredState::Enabled;
         let retry = (is_unconnected || is_uncompared).then_some(now + RETRY_DELAY);
         let restarts = self.restarts.get(id).into_iter().flatten();
         let restarts = restarts.map(|(_, restart)| restart.not_before);
-        let times = restarts.filter(|at| now < *at).chain(retry);
+        let cancel = cancel_at.filter(|at| now < *at);
+        let times = restarts.filter(|at| now < *at).chain(retry).chain(cancel);
         self.schedule
             .set(id, times.chain(self.discovery.due(id)).min());
         Ok(())
@@ -394,6 +426,7 @@ impl Supervisor {
         &self,
         known: &KnownMapping,
         running: &BTreeMap<LeaseKey, Running>,
+        is_held: impl Fn(&LeaseKey) -> bool,
     ) -> Result<(), PortError> {
         let row = &known.row;
         match row.desired {
@@ -414,13 +447,22 @@ impl Supervisor {
                 let mut versions = running.values();
                 let is_up_to_date = versions.all(|versions| versions.revision == row.revision);
                 let leases = known.leases.iter();
-                let mut open = leases.filter(|it| it.checkpoint.position != Position::ShardEnd);
+                let mut open = leases.filter(|it| {
+                    let is_open = it.checkpoint.position != Position::ShardEnd;
+                    is_open && !it.waits && !is_held(&it.key)
+                });
                 if is_listed && is_up_to_date && open.all(|it| running.contains_key(&it.key)) {
                     self.context.board.applied(&row.id, row.revision);
                 }
             }
         }
         Ok(())
+    }
+
+    /// What an operation holds of a mapping, and when it is cancelled.
+    fn held(&self, id: &MappingId, now: Timestamp) -> Option<(HeldUnits, Timestamp)> {
+        let drain_timeout = self.context.settings.drain_timeout;
+        self.holds.of(id, now + drain_timeout)
     }
 
     fn handle_task_end(&mut self, end: TaskEnd) {
@@ -511,6 +553,7 @@ impl Supervisor {
 
     /// Lets every consumer finish what is in flight, releases the leases, and closes the functions.
     async fn drain(mut self, mut stop: watch::Receiver<Stop>) {
+        self.holds.close();
         self.tasks.drain_all();
         self.jobs.drain();
         while !self.tasks.is_idle() {

@@ -25,7 +25,7 @@ use tokio::sync::Semaphore;
 use windlass_core::ids::ShardId;
 use windlass_core::mapping::MappingId;
 use windlass_core::outcome::Fault;
-use windlass_core::position::Cursor;
+use windlass_core::position::{Cursor, Position};
 use windlass_core::record::Record;
 use windlass_core::shard::lineage::is_gone;
 use windlass_core::shard::stream_check::{PageHead, StreamCheck};
@@ -57,6 +57,23 @@ pub(super) struct SupervisedReader {
     pub(super) mapping: MappingId,
 }
 
+/// A shard left its stream before it was resolved.
+pub(super) fn report_lost(
+    board: &StatusBoard,
+    mapping: &MappingId,
+    shard: &ShardId,
+    position: &Position,
+    cause: &str,
+) {
+    let notice = format!(
+        "shard {shard} left the stream before it was resolved: its records after {} are lost",
+        position.describe()
+    );
+    tracing::warn!(uuid = %mapping, "{notice}; {cause}");
+    board.counts_of(mapping).lost_shards.add(1);
+    board.notice(mapping, notice);
+}
+
 impl Default for ReadPermits {
     fn default() -> Self {
         Self(Arc::new(Semaphore::new(MAX_CONCURRENT_READS)))
@@ -68,14 +85,8 @@ impl SupervisedReader {
         let shard = &self.shard;
         let is_gone = is_gone(self.listings.is_absent(shard), error.fault);
         if is_gone {
-            let notice = format!(
-                "shard {shard} left the stream before it was resolved: its records after {} are \
-                 lost",
-                from.after.describe()
-            );
-            tracing::warn!(uuid = %self.mapping, "{notice}; {}", chain(error));
-            self.board.counts_of(&self.mapping).lost_shards.add(1);
-            self.board.notice(&self.mapping, notice);
+            let cause = chain(error);
+            report_lost(&self.board, &self.mapping, shard, &from.after, &cause);
         }
         is_gone
     }
@@ -161,7 +172,6 @@ mod tests {
 
     use futures::FutureExt as _;
     use futures::stream::{FuturesUnordered, StreamExt as _};
-    use windlass_core::position::Position;
 
     use super::*;
     use crate::ports::{KeptMemory, ResponseMemory};

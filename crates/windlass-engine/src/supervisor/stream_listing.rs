@@ -3,20 +3,19 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use futures::stream::{self, StreamExt};
 use windlass_core::lease::Lease;
 use windlass_core::lease_rows::doubtful_shards;
 use windlass_core::mapping::MappingId;
+use windlass_core::parks::Parks;
 use windlass_core::position::{Cursor, Position};
 use windlass_core::shard::lineage::ListingHistory;
 use windlass_core::stretch_rows::StretchShards;
 use windlass_core::time::Timestamp;
 
 use crate::clock::Clock;
-use crate::ports::{
-    KeptMemory, MIN_RETENTION, PortError, ReadLimits, ResponseMemory, StreamReader, chain,
-};
+use crate::memory::OneRecord;
+use crate::ports::{MIN_RETENTION, PortError, ReadLimits, StreamReader, chain};
 use crate::status::StatusBoard;
 
 /// A table whose stream is switched on again has a stream with another ARN.
@@ -36,6 +35,7 @@ pub(super) struct StreamListing {
     pub(super) history: ListingHistory,
     /// Those of the mapping when the listing starts.
     pub(super) rows: Vec<Lease>,
+    pub(super) parks: Parks,
     /// Of a replay.
     pub(super) stretch: Option<StretchShards>,
     /// When the mapping starts, if not at the oldest record.
@@ -57,7 +57,7 @@ impl StreamListing {
         history.record(shards, self.clock.now());
         let doubtful = match &self.stretch {
             Some(stretch) => stretch.doubtful(&history, &self.rows),
-            None => doubtful_shards(&history, &self.rows),
+            None => doubtful_shards(&history, &self.rows, &self.parks),
         };
         let reads = doubtful.into_iter();
         let reads = reads.map(async |shard| {
@@ -121,21 +121,5 @@ impl StreamListing {
             board.add_gap(&self.mapping, notice.clone());
             board.notice(&self.mapping, notice);
         }
-    }
-}
-
-/// A record is read only if its shard exists after all, and is dropped at once: it gets no memory of
-/// the budget.
-#[derive(Debug)]
-struct OneRecord;
-
-#[async_trait]
-impl ResponseMemory for OneRecord {
-    async fn reserve(&self, _: Option<usize>) -> usize {
-        1
-    }
-
-    fn keep(&self, _: usize) -> KeptMemory {
-        Box::new(())
     }
 }

@@ -19,7 +19,7 @@ use windlass_engine::ports::MappingStore as _;
 use windlass_engine::settings::EngineSettings;
 use windlass_engine::status::{MappingStatus, StatusBoard, waiting_for};
 use windlass_engine::stop::Stop;
-use windlass_engine::supervisor::{Supervisor, SupervisorParts, Wakeup};
+use windlass_engine::supervisor::{Operator, Supervisor, SupervisorParts, Wakeup};
 use windlass_testkit::fakes::{ErrorsFail, FakeAdapters, FakeQueue, FakeStore, FakeStream};
 
 /// A test that takes longer waits for something that does not happen.
@@ -34,6 +34,7 @@ pub(crate) struct Daemon {
     pub(crate) errors: ErrorsFail,
     stop: watch::Sender<Stop>,
     wakeup: Wakeup,
+    pub(crate) operator: Operator,
     pub(crate) redriver: Redriver,
     supervisor: JoinSet<()>,
 }
@@ -72,7 +73,7 @@ impl Daemon {
             seed: 1,
         });
         let (stop, stopped) = watch::channel(Stop::No);
-        let wakeup = supervisor.wakeup();
+        let (wakeup, operator) = (supervisor.wakeup(), supervisor.operator());
         let redriver = supervisor.redriver();
         let mut tasks = JoinSet::new();
         tasks.spawn(supervisor.run(stopped));
@@ -85,6 +86,7 @@ impl Daemon {
             errors,
             stop,
             wakeup,
+            operator,
             redriver,
             supervisor: tasks,
         }

@@ -4,6 +4,7 @@ use windlass_core::ids::SequenceNumber;
 use windlass_core::lease::Lease;
 use windlass_core::mapping::{MappingId, Revision};
 use windlass_core::outcome::Swap;
+use windlass_core::overrides::Overrides;
 use windlass_core::position::{Checkpoint, Position};
 use windlass_engine::ports::{ChangeNumber, Changes, Store, StoredMapping};
 
@@ -24,7 +25,7 @@ pub(super) async fn are_those_since_a_number(store: &dyn Store) {
     assert_eq!(put(store, &next, Some(1)).await, Swap::Done);
     let since = changes(store, all.last).await;
     assert!(all.last < since.last);
-    let stored = StoredMapping::Readable(next, Vec::new());
+    let stored = StoredMapping::Readable(next, Vec::new(), Overrides::default());
     assert_eq!(since.mappings, [(id(2), stored)]);
     put(store, &row(4), None).await;
     assert_eq!(changed_since(store, all.last).await, [id(2), id(4)]);
@@ -40,7 +41,7 @@ pub(super) async fn of_leases_are_reported_with_their_mapping(store: &dyn Store)
     insert(store, &[lease.clone(), other.clone()]).await;
     let mut expect = async |leases: &[Lease]| {
         let since = changes(store, seen).await;
-        let stored = StoredMapping::Readable(row(1), leases.to_vec());
+        let stored = StoredMapping::Readable(row(1), leases.to_vec(), Overrides::default());
         assert_eq!(since.mappings, [(id(1), stored)]);
         seen = since.last;
         assert_eq!(changed_since(store, seen).await, []);
@@ -98,7 +99,7 @@ pub(super) async fn report_a_removed_mapping_until_it_is_added_again(store: &dyn
     assert_eq!(since.mappings, [(id(1), StoredMapping::Removed)]);
     put(store, &row(1), None).await;
     let since = changes(store, since.last).await;
-    let stored = StoredMapping::Readable(row(1), Vec::new());
+    let stored = StoredMapping::Readable(row(1), Vec::new(), Overrides::default());
     assert_eq!(since.mappings, [(id(1), stored)], "without its leases");
 }
 

@@ -5,6 +5,7 @@ use windlass_core::lease::{Lease, Unit, WorkerId};
 use windlass_core::marks::MarkedSection;
 use windlass_core::outcome::Swap;
 use windlass_core::position::{Checkpoint, Position, ReplayCounts};
+use windlass_core::seek::SeekMark;
 use windlass_core::time::Timestamp;
 use windlass_core::window::{WindowBounds, WindowCheckpoint, WindowState};
 use windlass_engine::ports::{CheckpointSave, Store};
@@ -22,6 +23,11 @@ pub(super) async fn are_read_back_unchanged(store: &dyn Store) {
         epoch: 41,
         checkpoint: after(&"9".repeat(56)),
         shard_start: Some(SequenceNumber::from("8")),
+        seek: Some(SeekMark {
+            at: Timestamp::from_millis(1_732_552_345_678),
+            skip_before: Some(Timestamp::from_millis(7)),
+        }),
+        waits: true,
         ..free(shard(1, "shardId-000000000000"))
     };
     let all = [owned, free(shard(1, "shardId: 'é"))];

@@ -8,6 +8,7 @@ mod dead_letters;
 mod history;
 mod leases;
 mod mappings;
+mod overrides;
 mod races;
 mod replays;
 mod tags;
@@ -49,6 +50,9 @@ pub async fn store(open: impl Fn() -> Arc<dyn Store>) {
     leases::take_a_shard_start_only_at_the_expected_epoch(&*open()).await;
     leases::never_have_an_epoch_twice(&*open()).await;
     leases::are_taken_released_and_saved_together(&*open()).await;
+    overrides::parks_are_written_only_as_seen(&*open()).await;
+    overrides::parks_are_changes_of_their_mapping(&*open()).await;
+    overrides::seeks_move_all_rows_or_none(&*open()).await;
     changes::are_those_since_a_number(&*open()).await;
     changes::of_leases_are_reported_with_their_mapping(&*open()).await;
     changes::of_checkpoints_are_only_the_ends_of_shards(&*open()).await;
@@ -148,6 +152,8 @@ fn free(key: LeaseKey) -> Lease {
         epoch: 0,
         checkpoint: Checkpoint::at(Position::TrimHorizon),
         shard_start: None,
+        seek: None,
+        waits: false,
     }
 }
 
@@ -188,7 +194,7 @@ async fn insert(store: &dyn Store, leases: &[Lease]) {
 async fn leases(store: &dyn Store) -> Vec<Lease> {
     let changes = changes(store, ChangeNumber::default()).await;
     let leases = changes.mappings.into_iter().map(|(id, stored)| {
-        let StoredMapping::Readable(row, leases) = stored else {
+        let StoredMapping::Readable(row, leases, _) = stored else {
             return Vec::new();
         };
         assert_eq!(row.id, id);

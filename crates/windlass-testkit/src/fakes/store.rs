@@ -5,15 +5,17 @@ use std::sync::Mutex;
 
 use async_trait::async_trait;
 use windlass_core::lease::{Lease, LeaseKey, WorkerId};
-use windlass_core::mapping::{MappingId, MappingRow, Revision};
+use windlass_core::mapping::{DesiredState, MappingId, MappingRow, Revision};
 use windlass_core::outcome::{Fault, Swap};
+use windlass_core::overrides::Overrides;
+use windlass_core::parks::Parks;
 use windlass_core::position::{Checkpoint, Position};
 use windlass_core::replay::{ReplayName, ReplayRow};
 use windlass_core::tags::Tags;
 use windlass_engine::ports::{
     ChangeNumber, Changes, CheckpointSave, DeadLetterId, HISTORY_RETENTION, HistoryLine,
-    HistoryMarker, HistoryPage, HistoryStore, LeaseStore, MappingStore, PortError, ReplayStore,
-    StoredMapping, UnreadableMapping,
+    HistoryMarker, HistoryPage, HistoryStore, LeaseStore, MappingStore, OverrideStore, PortError,
+    ReplayStore, SeekWrite, StoredMapping, UnreadableMapping,
 };
 
 use super::dead_letters::FakeDeadLetter;
@@ -26,6 +28,8 @@ pub struct FakeStore {
     /// Of the mappings that have some.
     tags: Mutex<BTreeMap<MappingId, Tags>>,
     leases: Mutex<BTreeMap<LeaseKey, Lease>>,
+    /// Of the mappings that have some.
+    overrides: Mutex<BTreeMap<MappingId, Overrides>>,
     /// Why the rows of some mappings cannot be read.
     unreadable: Mutex<BTreeMap<MappingId, String>>,
     /// Mappings whose leases cannot be read on their own.
@@ -125,6 +129,11 @@ impl FakeStore {
         of_mapping.cloned().collect()
     }
 
+    pub fn overrides_of(&self, mapping: &MappingId) -> Overrides {
+        let overrides = lock(&self.overrides);
+        overrides.get(mapping).cloned().unwrap_or_default()
+    }
+
     /// Saved checkpoints in order.
     pub fn saves(&self) -> Vec<(LeaseKey, Checkpoint)> {
         lock(&self.saves).clone()
@@ -154,7 +163,10 @@ impl FakeStore {
                 function_arn: row.function_arn.as_str().to_owned(),
                 reason: reason.clone(),
             }),
-            None => StoredMapping::Readable(row, self.leases_of(mapping)),
+            None => {
+                let leases = self.leases_of(mapping);
+                StoredMapping::Readable(row, leases, self.overrides_of(mapping))
+            }
         }
     }
 
@@ -309,6 +321,7 @@ impl MappingStore for FakeStore {
         }
         mappings.remove(id);
         lock(&self.tags).remove(id);
+        lock(&self.overrides).remove(id);
         self.remove_leases_of(id);
         self.changed(id);
         Ok(Swap::Done)
@@ -365,6 +378,87 @@ impl ReplayStore for FakeStore {
         self.write_line(line);
         self.changed(id);
         Ok(Swap::Done)
+    }
+}
+
+#[async_trait]
+impl OverrideStore for FakeStore {
+    async fn overrides(&self, mapping: &MappingId) -> Result<Overrides, PortError> {
+        self.call("reading the parks of a mapping")?;
+        Ok(self.overrides_of(mapping))
+    }
+
+    async fn set_parks(
+        &self,
+        mapping: &MappingId,
+        seen: &Parks,
+        parks: &Parks,
+        line: Option<&HistoryLine>,
+    ) -> Result<Swap, PortError> {
+        self.call("writing the parks of a mapping")?;
+        if self.row(mapping).is_none() || self.overrides_of(mapping).parks != *seen {
+            return Ok(Swap::Conflict);
+        }
+        let mut overrides = lock(&self.overrides);
+        overrides.entry(mapping.clone()).or_default().parks = parks.clone();
+        self.write_line(line);
+        self.changed(mapping);
+        Ok(Swap::Done)
+    }
+
+    async fn seek(&self, write: &SeekWrite, line: Option<&HistoryLine>) -> Result<Swap, PortError> {
+        self.call("moving checkpoints")?;
+        let row = self.row(&write.mapping);
+        let epochs = |leases: &[Lease]| {
+            let leases = leases.iter();
+            let epochs = leases.map(|lease| (lease.key.clone(), lease.epoch));
+            epochs.collect::<BTreeMap<_, _>>()
+        };
+        let is_live = row.is_some_and(|row| row.desired != DesiredState::Deleted);
+        if !is_live || epochs(&self.leases_of(&write.mapping)) != epochs(&write.seen) {
+            return Ok(Swap::Conflict);
+        }
+        let mut leases = lock(&self.leases);
+        for moved in &write.plan.update {
+            let lease = leases.get_mut(&moved.key).expect("it was seen");
+            *lease = Lease {
+                owner: lease.owner.clone(),
+                epoch: lease.epoch + 1,
+                ..moved.clone()
+            };
+        }
+        for set_aside in &write.plan.set_aside {
+            let lease = leases.get_mut(&set_aside.key).expect("it was seen");
+            (lease.waits, lease.epoch) = (true, lease.epoch + 1);
+        }
+        for lease in &write.plan.insert {
+            let added = Lease {
+                epoch: lease.epoch.max(*lock(&self.next_epoch)),
+                ..lease.clone()
+            };
+            leases.insert(lease.key.clone(), added);
+        }
+        if let Some(start) = &write.plan.start {
+            let mut overrides = lock(&self.overrides);
+            let overrides = overrides.entry(write.mapping.clone()).or_default();
+            overrides.start = Some(start.clone());
+        }
+        self.write_line(line);
+        self.changed(&write.mapping);
+        Ok(Swap::Done)
+    }
+
+    async fn resume(&self, resumed: &[Lease]) -> Result<(), PortError> {
+        self.call("updating leases")?;
+        let mut leases = lock(&self.leases);
+        for seen in resumed {
+            let lease = leases.get_mut(&seen.key);
+            if let Some(lease) = lease.filter(|lease| lease.epoch == seen.epoch) {
+                lease.waits = false;
+                self.changed(&seen.key.mapping);
+            }
+        }
+        Ok(())
     }
 }
 

@@ -15,6 +15,9 @@
 //! enable | disable | delete | update
 //!                            changes the mapping
 //! steal UNIT                 another daemon takes the lease
+//! park [SHARD]               parks a shard or the mapping
+//! unpark [SHARD]             ends a park, or all of them
+//! seek POSITION [SHARD]      moves all shards or one to a position
 //! reconcile                  starts and stops consumers
 //! ended UNIT                 the consumer of the unit ends
 //! stretch_end UNIT           the same at the end of the stretch of a replay, which it has saved
@@ -34,14 +37,18 @@ use goldenscript::{Command, Context, Runner};
 use windlass_core::arn::{Arn, StreamKind};
 use windlass_core::ids::{SequenceNumber, ShardId};
 use windlass_core::lease::{Lease, LeaseKey, Unit};
-use windlass_core::lease_rows::{RemovalReason, doubtful_shards, plan_lease_rows};
+use windlass_core::lease_rows::{
+    LeaseRowPlan, RemovalReason, doubtful_shards, lost_parked_shards, plan_lease_rows,
+};
 use windlass_core::mapping::{
     DesiredState, MappingId, MessageBackoff, QueueSettings, QueueSource, RetrySettings, Revision,
     Source, StreamSettings, StreamSource,
 };
 use windlass_core::outcome::Fault;
+use windlass_core::parks::{Park, Parks};
 use windlass_core::position::{Checkpoint, Position};
 use windlass_core::reconcile::{Action, Running, reconcile};
+use windlass_core::seek::{SeekMark, SeekStart, seek_all, seek_one, unlisted_rows};
 use windlass_core::shard::lineage::{ListingHistory, Shard};
 use windlass_core::stretch::{Stretch, StretchEnd, StretchStart};
 use windlass_core::stretch_rows::StretchShards;
@@ -61,6 +68,8 @@ pub struct LeaseRunner {
     rows: BTreeMap<LeaseKey, Lease>,
     running: BTreeMap<LeaseKey, Running>,
     listings: ListingHistory,
+    parks: Parks,
+    start: Option<SeekStart>,
     gone: BTreeSet<ShardId>,
     replay: Option<StretchShards>,
     /// Units of the replay that have found the end of the stretch.
@@ -80,6 +89,8 @@ impl Default for LeaseRunner {
             rows: BTreeMap::new(),
             running: BTreeMap::new(),
             listings: ListingHistory::default(),
+            parks: Parks::default(),
+            start: None,
             gone: BTreeSet::new(),
             replay: None,
             with_end: BTreeSet::new(),
@@ -103,6 +114,12 @@ impl Runner for LeaseRunner {
             "list" => self.list(Vec::new())?,
             "sync" => self.sync()?,
             "reconcile" => self.reconcile()?,
+            "seek" => {
+                let to = position(&arguments.word()?)?;
+                let shard = arguments.word().ok();
+                let shard = shard.map(|name| ShardId::from(name.as_str()));
+                self.seek(to, shard.as_ref())?
+            }
             name => {
                 self.change(name, &mut arguments)?;
                 String::new()
@@ -155,6 +172,8 @@ impl LeaseRunner {
                     epoch: 0,
                     checkpoint: Checkpoint::at(Position::TrimHorizon),
                     shard_start: None,
+                    seek: None,
+                    waits: false,
                 };
                 self.rows.insert(key, row);
             }
@@ -162,6 +181,24 @@ impl LeaseRunner {
             "disable" => self.set_desired(DesiredState::Disabled),
             "delete" => self.set_desired(DesiredState::Deleted),
             "update" => self.set_desired(self.desired),
+            "park" => {
+                let park = Park {
+                    since: self.now,
+                    reason: None,
+                };
+                let shard = arguments
+                    .word()
+                    .ok()
+                    .map(|name| ShardId::from(name.as_str()));
+                self.parks.park(shard.as_ref(), park);
+            }
+            "unpark" => {
+                let shard = arguments
+                    .word()
+                    .ok()
+                    .map(|name| ShardId::from(name.as_str()));
+                self.parks.unpark(shard.as_ref());
+            }
             "steal" => {
                 let key = self.key(&arguments.word()?);
                 self.row(&key)?.epoch += 1;
@@ -187,7 +224,7 @@ impl LeaseRunner {
         let mut reads = String::new();
         let doubtful = match &self.replay {
             Some(replay) => replay.doubtful(&self.listings, &rows),
-            None => doubtful_shards(&self.listings, &rows),
+            None => doubtful_shards(&self.listings, &rows, &self.parks),
         };
         for shard in doubtful {
             if self.gone.contains(&shard) {
@@ -202,11 +239,17 @@ impl LeaseRunner {
 
     fn sync(&mut self) -> Result<String, ScriptError> {
         let rows: Vec<_> = self.rows.values().cloned().collect();
-        let plan = match &self.replay {
-            Some(replay) => replay.plan(&self.mapping, &self.listings, &rows),
-            None => plan_lease_rows(&self.mapping, &self.source, Some(&self.listings), &rows),
-        };
         let mut output = String::new();
+        if let Some(parks) = self.parks.handed_over(&self.listings, &rows) {
+            let parked: Vec<_> = parks.shards.keys().map(ShardId::as_str).collect();
+            writeln!(output, "parked are now {}", parked.join(" "))?;
+            self.parks = parks;
+        }
+        for row in lost_parked_shards(&self.listings, &rows, &self.parks) {
+            writeln!(output, "end {}: lost", name(&row.key))?;
+            self.row(&row.key)?.checkpoint = Checkpoint::at(Position::ShardEnd);
+        }
+        let plan = self.plan(&rows);
         if plan.is_inconsistent {
             writeln!(output, "inconsistent")?;
         }
@@ -229,6 +272,10 @@ impl LeaseRunner {
             writeln!(output, "set the start of {} to {start}", name(&row.key))?;
             self.rows.insert(row.key.clone(), row);
         }
+        for row in plan.resume {
+            writeln!(output, "resume {}", name(&row.key))?;
+            self.row(&row.key)?.waits = false;
+        }
         if let Some(replay) = &self.replay {
             let rows: Vec<_> = self.rows.values().cloned().collect();
             if replay.is_complete(&self.listings, self.now, &rows, &self.with_end) {
@@ -238,12 +285,58 @@ impl LeaseRunner {
         Ok(output)
     }
 
+    fn plan(&self, rows: &[Lease]) -> LeaseRowPlan {
+        if let Some(replay) = &self.replay {
+            return replay.plan(&self.mapping, &self.listings, rows);
+        }
+        let (start, listings) = (self.start.as_ref(), Some(&self.listings));
+        plan_lease_rows(&self.mapping, &self.source, start, listings, rows)
+    }
+
+    /// Every shard that is not listed counts as one that has left the stream.
+    fn seek(&mut self, to: Position, shard: Option<&ShardId>) -> Result<String, ScriptError> {
+        let rows: Vec<_> = self.rows.values().cloned().collect();
+        let listed = self.listings.shards();
+        let to = SeekStart {
+            position: to,
+            mark: SeekMark {
+                at: self.now,
+                skip_before: None,
+            },
+        };
+        let plan = match shard {
+            Some(shard) => seek_one(&self.mapping, shard, &rows, listed, &to),
+            None => {
+                let gone = unlisted_rows(&rows, listed);
+                Some(seek_all(&rows, listed, &gone, &to))
+            }
+        };
+        let plan = plan.ok_or("there is no such shard")?;
+        let mut output = String::new();
+        for mut row in plan.update.into_iter().chain(plan.insert) {
+            let waits = if row.waits { ", waits" } else { "" };
+            let to = text(&row.checkpoint.position);
+            writeln!(output, "move {} to {to}{waits}", name(&row.key))?;
+            row.epoch += 1;
+            self.rows.insert(row.key.clone(), row);
+        }
+        for row in plan.set_aside {
+            writeln!(output, "set {} aside", name(&row.key))?;
+            let row = self.row(&row.key)?;
+            (row.waits, row.epoch) = (true, row.epoch + 1);
+        }
+        self.start = plan.start.or(self.start.take());
+        Ok(output)
+    }
+
     fn reconcile(&mut self) -> Result<String, ScriptError> {
         let mapping = (self.revision, self.desired);
         let mappings = BTreeMap::from([(self.mapping.clone(), mapping)]);
         let rows: Vec<_> = self.rows.values().cloned().collect();
         let mut output = String::new();
-        for action in reconcile(&mappings, &rows, &self.running) {
+        let parks = self.parks.clone();
+        let is_parked = |key: &LeaseKey| parks.covers(&key.unit);
+        for action in reconcile(&mappings, &rows, &self.running, is_parked) {
             match action {
                 Action::Start(key) => {
                     writeln!(output, "start {}", name(&key))?;

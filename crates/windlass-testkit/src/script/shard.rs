@@ -492,6 +492,7 @@ fn retries(arguments: &mut Arguments) -> Result<RetrySettings, ScriptError> {
     let attempts = arguments.key("maximum_retry_attempts");
     let age = arguments.key("maximum_record_age");
     Ok(RetrySettings {
+        age_from: None,
         maximum_attempts: attempts.map(|text| text.parse()).transpose()?,
         maximum_record_age: age.as_deref().map(duration).transpose()?,
         bisect_batch: arguments.key("bisect").as_deref() == Some("on"),

@@ -370,6 +370,7 @@ pub(crate) fn stream() -> Arn {
 fn retries(rng: &mut Rng) -> RetrySettings {
     let seconds = rng.pick(&[0, 0, 0, 5, 60, 1_000]);
     RetrySettings {
+        age_from: None,
         maximum_attempts: rng.pick(&[None, None, Some(0), Some(1), Some(3)]),
         maximum_record_age: (0 < seconds).then(|| Duration::from_secs(seconds)),
         bisect_batch: rng.per_mille(400),

@@ -43,7 +43,6 @@ const UNKNOWN_STORE: &str =
 /// More threads than any machine has processors for.
 const MAX_THREADS: u64 = 1024;
 
-const DEFAULT_DRAIN_TIMEOUT: Duration = Duration::from_secs(25);
 const MAX_DRAIN_TIMEOUT: Duration = Duration::from_secs(3600);
 
 const POLL_INTERVALS: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(60));
@@ -64,8 +63,6 @@ pub(crate) struct Config {
     pub(crate) metrics: MetricsSettings,
     /// Threads that read and invoke; `None`: half as many as there are processors.
     pub(crate) threads: Option<usize>,
-    /// How long a stop waits for what is in progress.
-    pub(crate) drain_timeout: Duration,
     pub(crate) mappings: Vec<ConfigMapping>,
 }
 
@@ -160,9 +157,6 @@ fn read(mut file: Section<'_>, env: Environment<'_>, errors: &Errors) -> Config 
             per_shard: file.section("metrics").bool("per_shard").unwrap_or(false),
         },
         threads: threads(&mut file),
-        drain_timeout: file
-            .duration("drain_timeout", (Duration::ZERO, MAX_DRAIN_TIMEOUT))
-            .unwrap_or(DEFAULT_DRAIN_TIMEOUT),
         mappings: mappings(&mut file, &adapters.home()),
         adapters,
     }
@@ -170,6 +164,9 @@ fn read(mut file: Section<'_>, env: Environment<'_>, errors: &Errors) -> Config 
 
 fn engine(file: &mut Section<'_>) -> EngineSettings {
     let mut settings = EngineSettings::default();
+    if let Some(timeout) = file.duration("drain_timeout", (Duration::ZERO, MAX_DRAIN_TIMEOUT)) {
+        settings.drain_timeout = timeout;
+    }
     let mut kinesis = file.section("kinesis");
     if let Some(interval) = kinesis.duration("poll_interval", POLL_INTERVALS) {
         settings.kinesis_poll_interval = interval;

@@ -32,7 +32,7 @@ fn no_file_is_the_defaults() {
     assert_eq!(config.listen.address.to_string(), "127.0.0.1:9870");
     assert_eq!(config.store, "sqlite:./windlass-data");
     assert_eq!(config.adapters.aws.region, "us-east-1");
-    assert_eq!(config.drain_timeout, Duration::from_secs(25));
+    assert_eq!(config.engine.drain_timeout, Duration::from_secs(25));
     assert!(config.engine.sqs_visibility_heartbeat);
     assert!(!config.metrics.per_shard);
 }

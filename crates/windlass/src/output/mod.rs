@@ -71,6 +71,14 @@ fn mapping_table(mappings: &[Value], width: Option<usize>) -> String {
     table::render(columns, width)
 }
 
+/// Prints what the API has returned; as a table, `text` in its place.
+pub(crate) fn answer(format: OutputFormat, answer: &Value, text: &str) -> anyhow::Result<()> {
+    match format {
+        OutputFormat::Table => print(text),
+        OutputFormat::Json | OutputFormat::Yaml => print(&serialize(format, answer)?),
+    }
+}
+
 /// Prints a mapping or another object, one member per line.
 pub(crate) fn mapping(format: OutputFormat, mapping: &Value) -> anyhow::Result<()> {
     if format != OutputFormat::Table {

@@ -314,7 +314,9 @@ mod tests {
                 waiting_for: Some("function answers with errors, attempt 4, next in 3.2 s".into()),
                 next_at: None,
                 gap: None,
+                parked: None,
             }]),
+            parked: None,
             queue: None,
         }
     }

@@ -8,11 +8,14 @@ use std::sync::Arc;
 
 use windlass_core::ids::{SequenceNumber, ShardId};
 use windlass_core::lease::{Lease, LeaseKey};
-use windlass_core::lease_rows::{LeaseRowPlan, RemovalReason, doubtful_shards, plan_lease_rows};
+use windlass_core::lease_rows::{
+    LeaseRowPlan, RemovalReason, doubtful_shards, lost_parked_shards, plan_lease_rows,
+};
 use windlass_core::mapping::{DesiredState, Revision};
 use windlass_core::outcome::Fault;
 use windlass_core::position::{Cursor, Position};
 use windlass_core::reconcile::{Action, Running, reconcile};
+use windlass_core::seek::{SeekMark, SeekStart, seek_all, seek_one, unlisted_rows};
 use windlass_core::shard::PageStart;
 use windlass_core::shard::lineage::{ListingHistory, Shard, close_parents, is_gone};
 use windlass_core::shard::stream_check::{PageHead, StreamCheck};
@@ -89,7 +92,7 @@ impl Daemon {
         };
         match &rows.replay {
             Some(replay) => replay.doubtful(history, &rows.leases()),
-            None => doubtful_shards(history, &rows.leases()),
+            None => doubtful_shards(history, &rows.leases(), &rows.parks),
         }
     }
 
@@ -110,12 +113,16 @@ impl Daemon {
         source: &Source,
         trace: &mut Trace,
     ) -> Result<bool, BrokenInvariant> {
+        self.settle_parks(rows, trace)?;
         let leases = rows.leases();
         let history = self.history.as_ref();
         let plan = match (&rows.replay, history) {
             (Some(replay), Some(history)) => replay.plan(&rows.mapping, history, &leases),
             (Some(_), None) => LeaseRowPlan::default(),
-            (None, history) => plan_lease_rows(&rows.mapping, &rows.source, history, &leases),
+            (None, history) => {
+                let start = rows.start.as_ref();
+                plan_lease_rows(&rows.mapping, &rows.source, start, history, &leases)
+            }
         };
         let is_inconsistent = plan.is_inconsistent;
         if !plan.is_empty() {
@@ -145,7 +152,38 @@ impl Daemon {
             || "the replay is complete without all of its records".to_owned(),
         )?;
         self.reconcile(rows);
+        let mut consumers = self.consumers.keys();
+        let parked = consumers.find(|key| rows.parks.covers(&key.unit));
+        ensure(parked.is_none(), "parked", || {
+            format!("{parked:?} runs and is parked")
+        })?;
         Ok(is_inconsistent)
+    }
+
+    /// Ends the parked shards that have left the stream, and hands parks of shards that have ended to
+    /// their children.
+    fn settle_parks(&mut self, rows: &mut Rows, trace: &mut Trace) -> Result<(), BrokenInvariant> {
+        let Some(history) = &self.history else {
+            return Ok(());
+        };
+        let leases = rows.leases();
+        let handed_over = rows.parks.handed_over(history, &leases);
+        for row in lost_parked_shards(history, &leases, &rows.parks) {
+            let shard = rows::shard(&row.key);
+            trace.record(|| format!("    → end {shard}, which is parked"));
+            let is_proven = self.absences.are_proof(shard) && self.refused.contains(shard);
+            ensure(is_proven, "checkpoint", || {
+                format!("{shard} is parked, and given up without proof")
+            })?;
+            if !self.consumers.contains_key(&row.key) {
+                rows.end(&row.key);
+            }
+        }
+        if let Some(parks) = handed_over {
+            trace.record(|| format!("    → {parks:?}"));
+            rows.parks = parks;
+        }
+        Ok(())
     }
 
     /// Whether the rows are those of a replay that is complete.
@@ -157,13 +195,20 @@ impl Daemon {
     }
 
     fn reconcile(&mut self, rows: &mut Rows) {
+        let parks = rows.parks.clone();
+        let is_parked = |key: &LeaseKey| parks.covers(&key.unit);
         let mapping = (rows.mapping.clone(), (REVISION, DesiredState::Enabled));
         let running = self.consumers.iter().map(|(key, consumer)| {
             let (revision, epoch) = (REVISION, consumer.epoch);
             (key.clone(), Running { revision, epoch })
         });
         let running = running.collect();
-        for action in reconcile(&BTreeMap::from([mapping]), &rows.leases(), &running) {
+        for action in reconcile(
+            &BTreeMap::from([mapping]),
+            &rows.leases(),
+            &running,
+            is_parked,
+        ) {
             match action {
                 Action::Start(key) => {
                     if let Some((epoch, position)) = rows.take(&key) {
@@ -215,6 +260,48 @@ impl World {
                 self.daemon.handle_refusal(&shard, fault);
             }
         }
+    }
+
+    /// An operator moves all shards, or one, to the oldest record. What a listing lacks must be proven
+    /// to be gone; otherwise the seek is refused.
+    pub(super) fn seek(&mut self) {
+        let Some(history) = self.daemon.history.clone() else {
+            return;
+        };
+        let (rows, listed) = (self.rows.leases(), history.shards());
+        let unlisted = unlisted_rows(&rows, listed);
+        for shard in &unlisted {
+            let oldest = self.page(shard, &Cursor::at(Position::TrimHorizon));
+            if !history.is_absent(shard) || oldest.err() != Some(Fault::Gone) {
+                return;
+            }
+        }
+        let to = SeekStart {
+            position: Position::TrimHorizon,
+            mark: SeekMark {
+                at: self.source.now,
+                skip_before: None,
+            },
+        };
+        let plan = if rows.is_empty() || self.rng.per_mille(500) {
+            Some(seek_all(&rows, listed, &unlisted, &to))
+        } else {
+            let row = &rows[self.rng.size(0, rows.len() - 1)];
+            let shard = rows::shard(&row.key);
+            let is_there = !unlisted.contains(shard);
+            is_there
+                .then(|| seek_one(&self.rows.mapping, shard, &rows, listed, &to))
+                .flatten()
+        };
+        let Some(plan) = plan else { return };
+        self.trace.record(|| format!("the operator: {plan:?}"));
+        for row in plan.update.iter().chain(&plan.set_aside) {
+            self.daemon.consumers.remove(&row.key);
+        }
+        for moved in &plan.moved {
+            self.source.deliver_again(&moved.shard);
+        }
+        self.rows.seek(plan);
     }
 
     /// One consumer ends unasked; it starts again from its checkpoint.
@@ -398,7 +485,10 @@ fn describe(plan: &LeaseRowPlan) -> String {
     let remove: Vec<_> = remove.map(|(row, why)| (name(row), why)).collect();
     let insert: Vec<_> = plan.insert.iter().map(name).collect();
     let set_start: Vec<_> = plan.set_start.iter().map(name).collect();
-    format!("    → remove {remove:?}, insert {insert:?}, set starts of {set_start:?}")
+    let resume: Vec<_> = plan.resume.iter().map(name).collect();
+    format!(
+        "    → remove {remove:?}, insert {insert:?}, set starts of {set_start:?}, resume {resume:?}"
+    )
 }
 
 fn shards(listed: Vec<Listed>) -> Vec<Shard> {

@@ -13,6 +13,7 @@
 //!   stream that was created again is read from the mapping's position for that;
 //! - `repeated`: a listing is repeated soon when it lacks a parent that is not resolved or, without a
 //!   row, is not refused as unknown, and only then;
+//! - `parked`: no consumer of a parked shard runs;
 //! - `phantom`: a row is of a shard that has existed;
 //! - `outside` and `complete`: a replay delivers the records of its stretch, and is complete only with
 //!   all of them;
@@ -105,6 +106,7 @@ impl World {
             self.step()?;
         }
         self.is_faulty = false;
+        self.rows.parks.unpark(None);
         self.settle()?;
         self.totals.worlds = 1;
         self.totals.records = self.source.n_records();
@@ -155,8 +157,16 @@ impl World {
         if rng.per_mille(changes.expire) {
             self.totals.expired += u64::from(self.source.expire(rng));
         }
+        if rng.per_mille(changes.park) {
+            self.rows.operate(self.source.now, rng);
+            let parks = &self.rows.parks;
+            self.trace.record(|| format!("the operator: {parks:?}"));
+        }
         if rng.per_mille(changes.recreate) {
             self.recreate();
+        }
+        if self.rng.per_mille(self.plan.changes.seek) {
+            self.seek();
         }
     }
 

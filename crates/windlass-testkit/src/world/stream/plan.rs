@@ -51,6 +51,10 @@ pub(super) struct Changes {
     pub(super) expire: u64,
     /// The stream is deleted and created again under its name.
     pub(super) recreate: u64,
+    /// An operator parks a shard or the mapping, or ends a park.
+    pub(super) park: u64,
+    /// An operator moves all shards, or one, to the oldest record.
+    pub(super) seek: u64,
 }
 
 /// How the source answers reads.
@@ -83,6 +87,7 @@ pub(super) struct Lies {
 impl Plan {
     pub(super) fn draw(rng: &mut Rng) -> Self {
         let moves_starts = rng.per_mille(100);
+        let recreate = rng.pick(&[0, 0, 15, 40]);
         let mut plan = Self {
             settings: settings(rng),
             replay: None,
@@ -95,7 +100,15 @@ impl Plan {
                 roll: rng.pick(&[0, 30, 100]),
                 trim: rng.pick(&[0, 0, 40]),
                 expire: rng.pick(&[0, 40, 100]),
-                recreate: rng.pick(&[0, 0, 15, 40]),
+                recreate,
+                park: rng.pick(&[0, 0, 30, 100]),
+                // Without the number of its checkpoint a row does not show that its stream was created
+                // again.
+                seek: if recreate == 0 && !moves_starts {
+                    rng.pick(&[0, 30, 100])
+                } else {
+                    0
+                },
             },
             source: SourcePlan {
                 fault: rng.pick(&[0, 50, 300]),
@@ -128,6 +141,8 @@ impl Plan {
     }
 
     fn read_stretch(&mut self, rng: &mut Rng) {
+        // They are of mappings.
+        (self.changes.park, self.changes.seek) = (0, 0);
         let length = self.n_steps * self.step / 2;
         let latest = rng.pick(&[0, length]);
         let from = START + rng.millis(0, latest);

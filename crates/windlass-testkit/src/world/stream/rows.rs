@@ -7,12 +7,16 @@ use windlass_core::ids::ShardId;
 use windlass_core::lease::{Lease, LeaseKey, Unit};
 use windlass_core::lease_rows::{LeaseRowPlan, RemovalReason};
 use windlass_core::mapping::{MappingId, Source as MappingSource, StreamSettings, StreamSource};
+use windlass_core::parks::{Park, Parks};
 use windlass_core::position::Position;
+use windlass_core::seek::{SeekPlan, SeekStart};
 use windlass_core::shard::lineage::Shard;
 use windlass_core::stretch_rows::StretchShards;
+use windlass_core::time::Timestamp;
 
 use super::source::{Listed, Source};
 use super::{BrokenInvariant, ensure};
+use crate::rng::Rng;
 
 /// What the store has.
 #[derive(Debug)]
@@ -23,6 +27,8 @@ pub(super) struct Rows {
     /// `None`: they are those of the mapping.
     pub(super) replay: Option<StretchShards>,
     rows: BTreeMap<LeaseKey, Row>,
+    pub(super) parks: Parks,
+    pub(super) start: Option<SeekStart>,
     /// Greater than the epochs of all rows that were removed.
     next_epoch: u64,
 }
@@ -51,6 +57,8 @@ impl Rows {
             settings,
             replay: None,
             rows: BTreeMap::new(),
+            parks: Parks::default(),
+            start: None,
             next_epoch: 0,
         }
     }
@@ -84,6 +92,47 @@ impl Rows {
         }
     }
 
+    /// Ends a shard that nothing reads.
+    pub(super) fn end(&mut self, key: &LeaseKey) {
+        if let Some((epoch, _)) = self.take(key) {
+            self.save(key, epoch, &Position::ShardEnd);
+        }
+    }
+
+    /// An operator moves shards: their rows are in their next epochs.
+    pub(super) fn seek(&mut self, plan: SeekPlan) {
+        for moved in plan.update {
+            if let Some(row) = self.rows.get_mut(&moved.key) {
+                row.lease = Lease {
+                    epoch: row.lease.epoch + 1,
+                    ..moved
+                };
+            }
+        }
+        for row in plan.set_aside {
+            if let Some(row) = self.rows.get_mut(&row.key) {
+                (row.lease.waits, row.lease.epoch) = (true, row.lease.epoch + 1);
+            }
+        }
+        self.start = plan.start.or(self.start.take());
+    }
+
+    /// An operator parks a shard or the mapping, or ends a park.
+    pub(super) fn operate(&mut self, now: Timestamp, rng: &mut Rng) {
+        let shards: Vec<_> = self.shards().map(|(shard, _)| shard.clone()).collect();
+        let is_one = !shards.is_empty() && rng.per_mille(800);
+        let shard = is_one.then(|| shards[rng.size(0, shards.len() - 1)].clone());
+        if rng.per_mille(500) {
+            let park = Park {
+                since: now,
+                reason: None,
+            };
+            self.parks.park(shard.as_ref(), park);
+        } else {
+            self.parks.unpark(shard.as_ref());
+        }
+    }
+
     /// Whether a row is of a former stream, or was taken for one of the present stream later.
     pub(super) fn is_former(&self, shard: &ShardId, source: &Source) -> bool {
         let row = self.of(shard);
@@ -104,7 +153,7 @@ impl Rows {
     pub(super) fn are_settled(&self, source: &Source) -> Result<(), String> {
         for (id, shard) in source.shards() {
             let row = self.of(id).ok_or_else(|| format!("{id} has no row"))?;
-            if shard.closed != is_ended(&row.lease) {
+            if shard.closed != is_ended(&row.lease) || row.lease.waits {
                 return Err(format!("{id} has {:?}", row.lease));
             }
         }
@@ -127,14 +176,14 @@ impl Rows {
         let removed: BTreeSet<_> = plan.remove.iter().map(|(row, _)| id(row)).collect();
         let is_new = |it: &Listed| {
             let id = &it.shard.id;
-            self.of(id).is_none() || removed.contains(id)
+            self.of(id).is_none_or(|row| row.lease.waits) || removed.contains(id)
         };
         let mut families = listed.iter().flat_map(|it| {
             let parents = it.shard.parents.iter().filter(|parent| lacks(parent));
             parents.map(move |parent| (it, parent))
         });
         let unresolved = families.find(|(child, parent)| match self.of(parent) {
-            Some(row) => !is_ended(&row.lease),
+            Some(row) => !is_ended(&row.lease) || row.lease.waits,
             None => is_new(child) && !refused.contains(*parent),
         });
         let found = plan.is_inconsistent;
@@ -167,6 +216,9 @@ impl Rows {
             listed.next().map_or(source.generation, |it| it.generation)
         };
         let mut position = self.settings.starting_position.clone();
+        if let Some(start) = &self.start {
+            position = start.position.clone();
+        }
         for (row, reason) in plan.remove {
             if reason == RemovalReason::Recreated {
                 position = self.settings.recreated_position.clone();
@@ -198,6 +250,13 @@ impl Rows {
                 lease,
             };
             self.rows.entry(row.lease.key.clone()).or_insert(row);
+        }
+        for lease in plan.resume {
+            self.check_insertion(&lease, generation(&lease), source)?;
+            let row = self.rows.get_mut(&lease.key).map(|row| &mut row.lease);
+            if let Some(row) = row.filter(|row| row.epoch == lease.epoch) {
+                row.waits = false;
+            }
         }
         for lease in plan.set_start {
             let generation = generation(&lease);
@@ -262,7 +321,7 @@ impl Rows {
         };
         for parent in exists.parents.iter().filter(|_| !source.is_disordered) {
             let row = self.of(parent).filter(|row| row.generation == generation);
-            let waits = row.is_some_and(|row| !is_ended(&row.lease));
+            let waits = row.is_some_and(|row| !is_ended(&row.lease) || row.lease.waits);
             let settled = source.get(parent).is_none_or(|it| source.is_settled(it));
             ensure(!waits && settled, "order", || {
                 format!("{shard} begins before its parent {parent} has ended: {row:?}")

@@ -210,6 +210,15 @@ impl Source {
         self.is_disordered |= shard.is_some_and(|shard| !shard.parents.is_empty());
     }
 
+    /// The records of a shard are to be delivered again.
+    pub(super) fn deliver_again(&mut self, id: &ShardId) {
+        if let Some(shard) = self.shards.get(id) {
+            for index in &shard.records[shard.n_trimmed..] {
+                self.records[*index].is_settled = false;
+            }
+        }
+    }
+
     /// Only the records of a stretch must be delivered.
     pub(super) fn set_stretch(&mut self, stretch: StretchOfShards) {
         for record in &mut self.records {
