@@ -15,6 +15,7 @@ use windlass_core::position::Position;
 use windlass_core::record::Record;
 use windlass_core::record_page::RecordMeta;
 use windlass_core::redrive::FailureDocument;
+use windlass_core::replay::ReplayName;
 use windlass_core::time::Timestamp;
 use windlass_engine::ports::{Destination, Failure, chain};
 
@@ -33,6 +34,10 @@ const REQUEST: &str = "c9b8fa9f-5a7f-4a3e-af9c-0c604cde93a5";
 const MINUTE: u64 = 1_573_691_880_000;
 
 fn template(stream: &str, function: &str) -> DocumentTemplate {
+    template_of(None, stream, function)
+}
+
+fn template_of(replay: Option<&ReplayName>, stream: &str, function: &str) -> DocumentTemplate {
     let arn = Arn::parse(stream).unwrap();
     let source = StreamSource {
         kind: match arn.service() {
@@ -55,7 +60,7 @@ fn template(stream: &str, function: &str) -> DocumentTemplate {
         },
     };
     let function = Arn::parse(function).unwrap();
-    DocumentTemplate::new(&MappingId::new(MAPPING), None, &source, &function)
+    DocumentTemplate::new(&MappingId::new(MAPPING), replay, &source, &function)
 }
 
 fn record(sequence_number: &str, arrived: u64) -> Record {
@@ -288,6 +293,36 @@ async fn a_topic_receives_the_document_without_subject_and_attributes() {
         fields,
         expected.map(|(name, value)| (name, value.to_owned()))
     );
+}
+
+#[tokio::test]
+async fn what_a_replay_gives_up_has_its_name_and_the_document_as_ever() {
+    let replay = ReplayName::parse("again").unwrap();
+    let name = b"again".as_slice();
+    for (arn, response) in [
+        (QUEUE, r#"{"MessageId":"1"}"#),
+        (TOPIC, PUBLISHED),
+        (BUCKET, ""),
+    ] {
+        let (http, clients) = TestHttp::new();
+        let destination = DestinationArn::parse(arn).unwrap();
+        let template = template_of(Some(&replay), STREAM, FUNCTION);
+        let destination = new_destination(&clients, &destination, template);
+        http.respond(response.as_bytes());
+        destination.deliver(&failure()).await.unwrap();
+        let request = http.requests().pop().unwrap();
+        let body = &request.body;
+        let has_name = body.windows(name.len()).any(|it| it == name);
+        match arn {
+            BUCKET => assert_eq!(request.headers["x-amz-meta-windlass-replay"], "again"),
+            _ => assert!(has_name, "{}", String::from_utf8_lossy(body)),
+        }
+        if arn == QUEUE {
+            let (_, input) = request.call();
+            let attribute = json!({"DataType": "String", "StringValue": "again"});
+            assert_eq!(input["MessageAttributes"]["windlass-replay"], attribute);
+        }
+    }
 }
 
 fn percent_decoded(text: &str) -> String {

@@ -156,6 +156,33 @@ async fn an_aggregate_is_taken_apart_and_may_be_continued_within() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn aggregates_are_taken_apart_with_shared_throughput_if_a_replay_needs_it() {
+    let (http, clients) = TestHttp::new();
+    let user_records = ["a", "b", "a"].map(|key| (key.to_owned(), None, vec![7]));
+    let mut whole = record(7);
+    whole["Data"] = aggregate(&user_records).into();
+    let page = json!({"Records": [whole, record(8)], "MillisBehindLatest": 0,
+        "NextShardIterator": "next"});
+    http.respond_once(200, r#"{"ShardIterator":"new"}"#);
+    http.respond_once(200, &page.to_string());
+    let stream = Arn::parse(STREAM).unwrap();
+    let reader = KinesisReader::new(&clients, &stream, None, "role").taking_aggregates_apart();
+    let mut shard = Arc::new(reader).open(&ShardId::from(SHARD));
+    let mut from = Cursor::at(Position::TrimHorizon);
+    // The rest of the first response is in memory.
+    for (expected, position, n_requests) in [
+        (vec![7, 7], Position::Within("7".into(), 1), 2),
+        (vec![7, 8], Position::After("8".into()), 0),
+    ] {
+        let page = shard.read(&from, limits(2)).await.unwrap();
+        assert_eq!(numbers(&page), expected);
+        from = page.next.unwrap();
+        assert_eq!(from.after, position);
+        assert_eq!(http.requests().len(), n_requests);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_subscription_begins_where_a_new_iterator_would() {
     let (http, clients) = TestHttp::new();
     for (from, start, expected) in [
