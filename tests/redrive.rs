@@ -195,15 +195,17 @@ async fn dead_letters_arrive_once_their_function_is_repaired() -> anyhow::Result
     assert_eq!(arrived.len(), failed.len());
     assert_eq!(arrived[0], json!({"Records": []}));
     assert!(arrived[1..].iter().all(|event| failed.contains(event)));
-    let unknown = [&redrive[..], &["a68b2e4e-2f6c-5a0c-9f39-2d5b8a5b7d11"]].concat();
-    let unknown = windlass(&dir, &unknown).await?;
-    assert_eq!(unknown.status.code(), Some(1), "{unknown:?}");
-    let usage = windlass(
-        &dir,
-        &[&redrive[..], &["--event", "missing.json", id]].concat(),
-    )
-    .await?;
-    assert_eq!(usage.status.code(), Some(64), "{usage:?}");
+    refuses(&dir, &redrive, id).await?;
     daemon.stop().await?;
+    Ok(())
+}
+
+/// Letters that do not exist, and events that cannot be read.
+async fn refuses(dir: &TempDir, redrive: &[&str], id: &str) -> anyhow::Result<()> {
+    let unknown = [redrive, &["a68b2e4e-2f6c-5a0c-9f39-2d5b8a5b7d11"]].concat();
+    let unknown = windlass(dir, &unknown).await?;
+    assert_eq!(unknown.status.code(), Some(1), "{unknown:?}");
+    let usage = windlass(dir, &[redrive, &["--event", "missing.json", id]].concat()).await?;
+    assert_eq!(usage.status.code(), Some(64), "{usage:?}");
     Ok(())
 }

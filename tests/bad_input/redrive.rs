@@ -1,4 +1,4 @@
-//! Redrives of what is no document, of what no longer exists, and of sources that the command refuses.
+//! Redrives of other texts than documents, of what was deleted, and of sources that the command refuses.
 
 use std::net::{Ipv4Addr, SocketAddr};
 

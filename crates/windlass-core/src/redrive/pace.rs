@@ -1,4 +1,4 @@
-//! At most so many records a second, evenly.
+//! A number of records a second at most, evenly.
 
 use std::time::Duration;
 

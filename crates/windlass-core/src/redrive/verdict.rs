@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_that_names_failures_is_no_success_whether_it_was_asked_for_or_not() {
+    fn an_answer_that_names_failures_has_failed_whether_it_was_asked_for_or_not() {
         let named = items(ItemFailures::of_ids(["7"]));
         let other = items(ItemFailures::Malformed);
         for asks in [true, false] {

@@ -7,7 +7,7 @@ use windlass_core::redrive::FailureDocument;
 
 use super::Ended;
 use super::documents::{Documents, Entry, Origin, repeat};
-use super::redrive::{RedriveReport, Run};
+use super::run::{RedriveReport, Run};
 use crate::ports::{DocumentBucket, chain};
 
 /// Documents that are put into order together.

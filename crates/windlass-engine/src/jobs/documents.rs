@@ -19,9 +19,8 @@ use windlass_core::redrive::{
 use windlass_core::validate;
 
 use super::call::Call;
-use super::held::HeldMessages;
-use super::messages::NOT_DELETED;
-use super::redrive::{RedriveReport, Run};
+use super::held::{HeldMessages, NOT_DELETED};
+use super::run::{RedriveReport, Run};
 use super::{Caller, Ended, records};
 use crate::backoff::RetryDelay;
 use crate::memory::Reservation;
@@ -75,7 +74,7 @@ struct Content {
     _memory: Option<Reservation>,
 }
 
-/// A document of which nothing has been sent.
+/// Reports a document that was not sent.
 fn kept(document: &FailureDocument, reason: String) -> RedriveReport {
     RedriveReport {
         shard: Some(document.shard.clone()),

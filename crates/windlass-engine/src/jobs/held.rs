@@ -21,6 +21,9 @@ const DELETE_ATTEMPTS: u32 = 3;
 /// After a deletion that has failed.
 const DELETE_DELAY: Duration = Duration::from_millis(500);
 
+/// Of what was sent.
+pub(super) const NOT_DELETED: &str = "it cannot be deleted: a later redrive sends it again";
+
 pub(super) struct HeldMessages {
     queue: Arc<dyn QueueReader>,
     receipts: Mutex<BTreeMap<MessageId, ReceiptHandle>>,

@@ -19,7 +19,7 @@ use windlass_core::redrive::{EventShape, Verdict, compare_numbers};
 use windlass_core::validate;
 
 use super::call::{ACCOUNT, Call, Invoker};
-use super::redrive::Redriver;
+use super::run::Redriver;
 use super::trail::Trail;
 use super::{Caller, Ended, NotStarted};
 use crate::ports::{DeadLetter, DeadLetterFilter, DeadLetterId, HistoryLine, PortError, chain};

@@ -21,8 +21,8 @@ use windlass_core::redrive::{
 use super::Ended;
 use super::call::{ACCOUNT, Call};
 use super::documents::{Documents, Entry, Origin, repeat};
-use super::held::{HeldMessages, VISIBILITY};
-use super::redrive::{RedriveReport, Run};
+use super::held::{HeldMessages, NOT_DELETED, VISIBILITY};
+use super::run::{RedriveReport, Run};
 use crate::memory::{Backpressure, ResponseGrant};
 use crate::ports::{QueueReader, QueueSender, Target, chain};
 
@@ -392,9 +392,6 @@ impl Receiver {
         run.report(report, id.as_str()).await
     }
 }
-
-/// Of what was sent.
-pub(super) const NOT_DELETED: &str = "it cannot be deleted: a later redrive sends it again";
 
 /// How many of the first messages fit into one event, at least one.
 fn fitting(messages: &[Message]) -> usize {

@@ -12,10 +12,11 @@ mod letters;
 mod messages;
 mod records;
 mod redrive;
+mod run;
 mod trail;
 
 pub use letters::{Letters, LettersRequest, LettersResult};
-pub use redrive::{RedriveReport, RedriveRequest, RedriveSource, Redriver};
+pub use run::{RedriveReport, RedriveRequest, RedriveSource, Redriver};
 
 use std::sync::{Arc, Mutex};
 
