@@ -9,7 +9,7 @@ use std::sync::Arc;
 use crate::ids::{SequenceNumber, ShardId};
 use crate::mapping::MappingId;
 use crate::position::Checkpoint;
-use crate::seek::SeekMark;
+use crate::time::Timestamp;
 
 /// Identifies a daemon; unique for each start of the process.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -49,6 +49,17 @@ pub struct Lease {
     /// A seek has set it aside until the parents of the shard have ended again: until then it counts as
     /// if it did not exist.
     pub waits: bool,
+}
+
+/// What a seek leaves with a shard, next to the position.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SeekMark {
+    /// When it was, by the clock of the source as far as that is known. The age of a record that
+    /// arrived earlier counts from it.
+    pub at: Timestamp,
+    /// Records that arrived earlier are skipped, of a source that has no iterator by time. It replaces
+    /// that of the mapping.
+    pub skip_before: Option<Timestamp>,
 }
 
 impl WorkerId {

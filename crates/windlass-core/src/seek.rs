@@ -7,23 +7,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::arn::StreamKind;
 use crate::ids::ShardId;
+pub use crate::lease::SeekMark;
 use crate::lease::{Lease, LeaseKey, Unit};
 use crate::mapping::MappingId;
 use crate::place::StretchStart;
 use crate::position::{Checkpoint, Position};
 use crate::shard::lineage::Shard;
 use crate::time::Timestamp;
-
-/// What a seek leaves with a shard, next to the position.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SeekMark {
-    /// When it was, by the clock of the source as far as that is known. The age of a record that
-    /// arrived earlier counts from it.
-    pub at: Timestamp,
-    /// Records that arrived earlier are skipped, of a source that has no iterator by time. It replaces
-    /// that of the mapping.
-    pub skip_before: Option<Timestamp>,
-}
 
 /// Where shards begin after a seek.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! What an operator does with mappings while they run: seeks.
 //!
 //! What is concerned is stopped first; then the positions are written, each in the next epoch of its
-//! lease, so that nothing that ran before saves over them; then it goes on.
+//! lease, so that nothing that ran before saves over them; then it continues.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -63,7 +63,7 @@ pub struct Seek {
 /// Why an operation has changed nothing.
 #[derive(Debug, Error)]
 pub enum OperationError {
-    #[error("another seek or skip of the mapping is under way; repeat it when that has ended")]
+    #[error("another seek or skip of the mapping is in progress; repeat it when that has ended")]
     Busy,
     #[error("the daemon is draining")]
     Draining,

@@ -123,7 +123,7 @@ async fn an_invocation_that_hangs_is_cancelled_and_one_operation_runs_at_a_time(
     let elapsed = begun.elapsed().as_secs();
     assert!((25..28).contains(&elapsed), "{elapsed} s");
     function.answers(Answer::After(Duration::ZERO, Outcome::Success));
-    until("it goes on", || daemon.checkpoint(&id, "0") == after("1")).await;
+    until("it continues", || daemon.checkpoint(&id, "0") == after("1")).await;
     assert_eq!(numbers(&function), [0, 1]);
     let unknown = daemon.seek(&id, Some("7"), StretchStart::TrimHorizon).await;
     assert!(
@@ -175,7 +175,7 @@ async fn a_seek_back_over_a_split_takes_up_the_parent_and_its_child_waits() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_child_of_one_shard_that_is_moved_goes_on_where_it_was() {
+async fn the_child_of_one_shard_that_is_moved_continues_where_it_was() {
     let daemon = Daemon::start();
     let (id, function) = split(&daemon).await;
     let at = StretchStart::At("1".into());
