@@ -547,10 +547,10 @@ fn optional_text<T>(
     column: &'static str,
     read: impl Fn(&str) -> Option<T>,
 ) -> rusqlite::Result<Option<T>> {
-    match row.get_ref(index)? {
-        ValueRef::Null => Ok(None),
-        _ => text(row, index, column, read).map(Some),
+    if row.get_ref(index)? == ValueRef::Null {
+        return Ok(None);
     }
+    text(row, index, column, read).map(Some)
 }
 
 pub(super) fn swap(changed: usize) -> Swap {

@@ -71,20 +71,81 @@ pub(super) async fn parks_are_changes_of_their_mapping(store: &dyn Store) {
 }
 
 pub(super) async fn seeks_move_all_rows_or_none(store: &dyn Store) {
+    let [a, b, c] = taken_rows(store).await;
+    let seen = leases(store).await;
+    let write = seek_write(&a, &b, &seen[1..]);
+    assert_eq!(
+        seek(store, &write).await,
+        Swap::Conflict,
+        "a row was not seen"
+    );
+    assert_eq!(leases(store).await, seen);
+    let outdated = seen.iter().map(|lease| Lease {
+        epoch: 0,
+        ..lease.clone()
+    });
+    let outdated: Vec<_> = outdated.collect();
+    assert_eq!(
+        seek(store, &seek_write(&a, &b, &outdated)).await,
+        Swap::Conflict,
+        "the epochs differ"
+    );
+    let write = seek_write(&a, &b, &seen);
+    let before = changes(store, Default::default()).await.last;
+    assert_eq!(seek(store, &write).await, Swap::Done);
+    let next = |lease: &Lease| Lease {
+        epoch: 2,
+        ..lease.clone()
+    };
+    let set_aside = Lease {
+        waits: true,
+        ..next(&seen[1])
+    };
+    let SeekPlan {
+        update,
+        insert,
+        start,
+        ..
+    } = write.plan;
+    let [moved, added] = [&update[0], &insert[0]];
+    let expected = [
+        next(moved),
+        set_aside.clone(),
+        seen[2].clone(),
+        added.clone(),
+    ];
+    assert_eq!(leases(store).await, expected);
+    let overrides = store.overrides(&row(1).id).await;
+    assert_eq!(overrides.expect("it can be read").start, start);
+    assert_eq!(changes(store, before).await.mappings.len(), 1);
+    for lease in [moved, &b] {
+        let saved = save(store, &lease.key, 1, &after("8")).await;
+        assert_eq!(saved, Swap::Conflict, "nothing saves over it");
+    }
+    assert_eq!(save(store, &c.key, 1, &after("8")).await, Swap::Done);
+    let before = changes(store, Default::default()).await.last;
+    let resumed = store.resume(&[next(moved), b]).await;
+    resumed.expect("rows can be written");
+    let stored = leases(store).await;
+    assert!(!stored[0].waits, "its epoch is the expected one");
+    assert_eq!(stored[1], set_aside);
+    assert_eq!(changes(store, before).await.mappings.len(), 1);
+}
+
+/// Three shards of a mapping, each taken, with a checkpoint.
+async fn taken_rows(store: &dyn Store) -> [Lease; 3] {
     put(store, &row(1), None).await;
     let all = ["a", "b", "c"].map(|name| free(shard(1, name)));
     insert(store, &all).await;
-    let [a, b, c] = all.map(|lease| taken(&lease, "one"));
-    for lease in [&a, &b, &c] {
-        let free = Lease {
-            owner: None,
-            epoch: 0,
-            ..lease.clone()
-        };
-        take(store, &free, "one").await;
+    for lease in &all {
+        take(store, lease, "one").await;
         save(store, &lease.key, 1, &after("7")).await;
     }
-    let seen = leases(store).await;
+    all.map(|lease| taken(&lease, "one"))
+}
+
+/// Moves one row, sets another aside and adds one.
+fn seek_write(moved: &Lease, set_aside: &Lease, seen: &[Lease]) -> SeekWrite {
     let start = SeekStart {
         position: Position::AtTimestamp(Timestamp::from_millis(5)),
         mark: SeekMark {
@@ -96,74 +157,24 @@ pub(super) async fn seeks_move_all_rows_or_none(store: &dyn Store) {
         checkpoint: Checkpoint::at(start.position.clone()),
         seek: Some(start.mark),
         waits: true,
-        ..a
+        ..moved.clone()
     };
     let added = Lease {
         key: shard(1, "d"),
         waits: true,
         ..free(shard(1, "d"))
     };
-    let write = SeekWrite {
+    SeekWrite {
         mapping: row(1).id,
-        seen: seen[1..].to_vec(),
+        seen: seen.to_vec(),
         plan: SeekPlan {
-            update: vec![moved.clone()],
-            insert: vec![added.clone()],
-            set_aside: vec![b.clone()],
-            start: Some(start.clone()),
+            update: vec![moved],
+            insert: vec![added],
+            set_aside: vec![set_aside.clone()],
+            start: Some(start),
             moved: Vec::new(),
         },
-    };
-    assert_eq!(
-        seek(store, &write).await,
-        Swap::Conflict,
-        "a row was not seen"
-    );
-    assert_eq!(leases(store).await, seen);
-    let outdated = seen.iter().map(|lease| Lease {
-        epoch: 0,
-        ..lease.clone()
-    });
-    let write = SeekWrite {
-        seen: outdated.collect(),
-        ..write
-    };
-    assert_eq!(
-        seek(store, &write).await,
-        Swap::Conflict,
-        "the epochs differ"
-    );
-    let write = SeekWrite {
-        seen: seen.clone(),
-        ..write
-    };
-    let before = changes(store, Default::default()).await.last;
-    assert_eq!(seek(store, &write).await, Swap::Done);
-    let next = |lease: &Lease| Lease {
-        epoch: 2,
-        ..lease.clone()
-    };
-    let set_aside = Lease {
-        waits: true,
-        ..next(&seen[1])
-    };
-    let expected = [next(&moved), set_aside.clone(), seen[2].clone(), added];
-    assert_eq!(leases(store).await, expected);
-    let overrides = store.overrides(&row(1).id).await;
-    assert_eq!(overrides.expect("it can be read").start, Some(start));
-    assert_eq!(changes(store, before).await.mappings.len(), 1);
-    for lease in [&moved, &b] {
-        let saved = save(store, &lease.key, 1, &after("8")).await;
-        assert_eq!(saved, Swap::Conflict, "nothing saves over it");
     }
-    assert_eq!(save(store, &c.key, 1, &after("8")).await, Swap::Done);
-    let before = changes(store, Default::default()).await.last;
-    let resumed = store.resume(&[next(&moved), b]).await;
-    resumed.expect("rows can be written");
-    let stored = leases(store).await;
-    assert!(!stored[0].waits, "its epoch is the expected one");
-    assert_eq!(stored[1], set_aside);
-    assert_eq!(changes(store, before).await.mappings.len(), 1);
 }
 
 async fn seek(store: &dyn Store, write: &SeekWrite) -> Swap {

@@ -130,6 +130,24 @@ impl Runner for LeaseRunner {
     }
 }
 
+fn new_row(key: LeaseKey) -> Lease {
+    Lease {
+        key,
+        owner: None,
+        epoch: 0,
+        checkpoint: Checkpoint::at(Position::TrimHorizon),
+        shard_start: None,
+        seek: None,
+        waits: false,
+    }
+}
+
+/// The shard that a command names; `None`: the whole mapping.
+fn optional_shard(arguments: &mut Arguments) -> Option<ShardId> {
+    let name = arguments.word().ok()?;
+    Some(ShardId::from(name.as_str()))
+}
+
 impl LeaseRunner {
     fn change(&mut self, name: &str, arguments: &mut Arguments) -> Result<(), ScriptError> {
         match name {
@@ -166,16 +184,7 @@ impl LeaseRunner {
             }
             "row" => {
                 let key = self.key(&arguments.word()?);
-                let row = Lease {
-                    key: key.clone(),
-                    owner: None,
-                    epoch: 0,
-                    checkpoint: Checkpoint::at(Position::TrimHorizon),
-                    shard_start: None,
-                    seek: None,
-                    waits: false,
-                };
-                self.rows.insert(key, row);
+                self.rows.insert(key.clone(), new_row(key));
             }
             "enable" => self.set_desired(DesiredState::Enabled),
             "disable" => self.set_desired(DesiredState::Disabled),
@@ -186,18 +195,10 @@ impl LeaseRunner {
                     since: self.now,
                     reason: None,
                 };
-                let shard = arguments
-                    .word()
-                    .ok()
-                    .map(|name| ShardId::from(name.as_str()));
-                self.parks.park(shard.as_ref(), park);
+                self.parks.park(optional_shard(arguments).as_ref(), park);
             }
             "unpark" => {
-                let shard = arguments
-                    .word()
-                    .ok()
-                    .map(|name| ShardId::from(name.as_str()));
-                self.parks.unpark(shard.as_ref());
+                self.parks.unpark(optional_shard(arguments).as_ref());
             }
             "steal" => {
                 let key = self.key(&arguments.word()?);
