@@ -1,4 +1,4 @@
-//! Places in a stream, as commands and the API name them, and the stretch between two of them.
+//! Places in a stream, as commands and the API name them.
 //!
 //! ```text
 //! command line          API
@@ -19,6 +19,7 @@ use thiserror::Error;
 
 use crate::arn::StreamKind;
 use crate::ids::SequenceNumber;
+use crate::stretch::{StretchEnd, StretchStart};
 use crate::time::Timestamp;
 
 /// As Kinesis limits them; those of DynamoDB are shorter.
@@ -51,27 +52,6 @@ pub enum PlaceText {
     Place(Place),
     /// So long before the time of the daemon: see [`PlaceText::place`].
     Ago(Duration),
-}
-
-/// Where a stretch begins in each shard.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum StretchStart {
-    TrimHorizon,
-    /// With the first record that arrived then or later.
-    AtTimestamp(Timestamp),
-    /// With the record that has this number.
-    At(SequenceNumber),
-    /// With the record after it.
-    After(SequenceNumber),
-}
-
-/// Where a stretch ends in each shard.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum StretchEnd {
-    /// Before the first record that arrived then or later.
-    Before(Timestamp),
-    /// With the record that has this number.
-    Through(SequenceNumber),
 }
 
 /// A text that is not a place.
@@ -108,10 +88,10 @@ impl Place {
         };
         match self {
             Self::TrimHorizon => StretchStart::TrimHorizon,
-            Self::AtTimestamp(time) => StretchStart::AtTimestamp(rounded(*time)),
+            Self::AtTimestamp(time) => StretchStart::Time(rounded(*time)),
             Self::AtSequenceNumber(number) => StretchStart::At(number.clone()),
             Self::AfterSequenceNumber(number) => StretchStart::After(number.clone()),
-            Self::Now => StretchStart::AtTimestamp(rounded(now)),
+            Self::Now => StretchStart::Time(rounded(now)),
         }
     }
 
@@ -128,8 +108,8 @@ impl Place {
             })
         };
         match self {
-            Self::AtTimestamp(time) => Ok(StretchEnd::Before(*time)),
-            Self::Now => Ok(StretchEnd::Before(now)),
+            Self::AtTimestamp(time) => Ok(StretchEnd::Time(*time)),
+            Self::Now => Ok(StretchEnd::Time(now)),
             Self::AtSequenceNumber(number) => Ok(StretchEnd::Through(number.clone())),
             Self::TrimHorizon => refused("at the oldest record: it would have none"),
             Self::AfterSequenceNumber(number) => refused(&format!(
@@ -455,9 +435,9 @@ mod tests {
     fn a_start_of_a_table_is_rounded_down_and_an_end_is_not() {
         let (table, stream) = (StreamKind::DynamoDbStreams, StreamKind::Kinesis);
         for place in [Place::Now, Place::AtTimestamp(NOW)] {
-            assert_eq!(place.start(NOW, table), StretchStart::AtTimestamp(NOON));
-            assert_eq!(place.start(NOW, stream), StretchStart::AtTimestamp(NOW));
-            assert_eq!(place.end(NOW), Ok(StretchEnd::Before(NOW)));
+            assert_eq!(place.start(NOW, table), StretchStart::Time(NOON));
+            assert_eq!(place.start(NOW, stream), StretchStart::Time(NOW));
+            assert_eq!(place.end(NOW), Ok(StretchEnd::Time(NOW)));
         }
     }
 

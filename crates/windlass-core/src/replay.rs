@@ -7,14 +7,14 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::arn::{Arn, SourceArn, SourceKind, StreamKind};
+use crate::arn::{Arn, SourceArn, SourceKind};
 use crate::ids::ShardId;
 use crate::lease::Lease;
 use crate::mapping::{Change, DesiredState, MappingId, MappingRow, Revision};
 use crate::place::Place;
 use crate::position::Position;
 use crate::spec::MappingSpec;
-use crate::stretch::{Stretch, StretchEnd, StretchStart};
+use crate::stretch::Stretch;
 use crate::stretch_rows::StretchShards;
 use crate::time::Timestamp;
 
@@ -124,29 +124,12 @@ impl ReplayRow {
 
     /// The records that it reads; `None` if nothing can end at [`ReplayRow::to`].
     pub fn stretch(&self) -> Option<Stretch> {
-        let is_table = self.source.kind() == SourceKind::Stream(StreamKind::DynamoDbStreams);
-        let start = |time: Timestamp| {
-            let time = if is_table {
-                time.floor_to_second()
-            } else {
-                time
-            };
-            StretchStart::Time(time)
+        let SourceKind::Stream(kind) = self.source.kind() else {
+            return None;
         };
         Some(Stretch {
-            from: match &self.from {
-                Place::TrimHorizon => StretchStart::TrimHorizon,
-                Place::AtTimestamp(time) => start(*time),
-                Place::Now => start(self.created),
-                Place::AtSequenceNumber(number) => StretchStart::At(number.clone()),
-                Place::AfterSequenceNumber(number) => StretchStart::After(number.clone()),
-            },
-            to: match &self.to {
-                Place::AtTimestamp(time) => StretchEnd::Time(*time),
-                Place::Now => StretchEnd::Time(self.created),
-                Place::AtSequenceNumber(number) => StretchEnd::Through(number.clone()),
-                Place::TrimHorizon | Place::AfterSequenceNumber(_) => return None,
-            },
+            from: self.from.start(self.created, kind),
+            to: self.to.end(self.created).ok()?,
         })
     }
 

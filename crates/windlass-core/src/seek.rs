@@ -10,9 +10,9 @@ use crate::ids::ShardId;
 pub use crate::lease::SeekMark;
 use crate::lease::{Lease, LeaseKey, Unit};
 use crate::mapping::MappingId;
-use crate::place::StretchStart;
 use crate::position::{Checkpoint, Position};
 use crate::shard::lineage::Shard;
+use crate::stretch::StretchStart;
 use crate::time::Timestamp;
 
 /// Where shards begin after a seek.
@@ -27,16 +27,11 @@ impl SeekStart {
     /// oldest record.
     pub fn new(to: &StretchStart, kind: StreamKind, at: Timestamp) -> Self {
         let skip_before = match (to, kind) {
-            (StretchStart::AtTimestamp(time), StreamKind::DynamoDbStreams) => Some(*time),
+            (StretchStart::Time(time), StreamKind::DynamoDbStreams) => Some(*time),
             _ => None,
         };
         Self {
-            position: match to {
-                StretchStart::TrimHorizon => Position::TrimHorizon,
-                StretchStart::AtTimestamp(time) => Position::AtTimestamp(*time),
-                StretchStart::At(number) => Position::At(number.clone()),
-                StretchStart::After(number) => Position::After(number.clone()),
-            },
+            position: to.position(),
             mark: SeekMark { at, skip_before },
         }
     }

@@ -53,15 +53,22 @@ pub struct StretchSettings {
     pub reports_tip: bool,
 }
 
+impl StretchStart {
+    /// Where its shards are read from.
+    pub fn position(&self) -> Position {
+        match self {
+            Self::TrimHorizon => Position::TrimHorizon,
+            Self::Time(time) => Position::AtTimestamp(*time),
+            Self::At(number) => Position::At(number.clone()),
+            Self::After(number) => Position::After(number.clone()),
+        }
+    }
+}
+
 impl Stretch {
     /// Where each of its shards is read from.
     pub fn position(&self) -> Position {
-        match &self.from {
-            StretchStart::TrimHorizon => Position::TrimHorizon,
-            StretchStart::Time(time) => Position::AtTimestamp(*time),
-            StretchStart::At(number) => Position::At(number.clone()),
-            StretchStart::After(number) => Position::After(number.clone()),
-        }
+        self.from.position()
     }
 
     /// Whether it has a bound that exists in one shard only.

@@ -12,13 +12,13 @@ use windlass_core::ids::{SequenceNumber, ShardId};
 use windlass_core::lease::Lease;
 use windlass_core::mapping::{Mapping, MappingId, MappingRow, Source, StreamSource};
 use windlass_core::outcome::{Fault, Swap};
-use windlass_core::place::StretchStart;
 use windlass_core::position::{Cursor, Position};
 use windlass_core::record::Record;
 use windlass_core::seek::{
     MovedShard, SeekPlan, SeekStart, family, seek_all, seek_one, unlisted_rows,
 };
 use windlass_core::shard::lineage::{LISTING_DISTANCE, ListingHistory, MIN_ABSENCES, Shard};
+use windlass_core::stretch::StretchStart;
 use windlass_core::validate;
 
 use super::holds::{HeldUnits, Holds, NoHold};

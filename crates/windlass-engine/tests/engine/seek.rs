@@ -6,9 +6,9 @@ use serde_json::Value;
 use windlass_core::ids::ShardId;
 use windlass_core::mapping::{DesiredState, MappingId};
 use windlass_core::outcome::Outcome;
-use windlass_core::place::StretchStart;
 use windlass_core::position::Position;
 use windlass_core::seek::MovedShard;
+use windlass_core::stretch::StretchStart;
 use windlass_core::time::Timestamp;
 use windlass_engine::ports::{HistoryId, HistoryLine, What};
 use windlass_engine::supervisor::{OperationError, Seek};
@@ -208,9 +208,7 @@ async fn a_disabled_mapping_begins_there_later_also_shards_without_a_row() {
     daemon.set(&id, DesiredState::Disabled).await;
     until("it is disabled", || daemon.state(&id) == "Disabled").await;
     let time = daemon.clock.wall().shifted(-120_000);
-    let moved = daemon
-        .seek(&id, None, StretchStart::AtTimestamp(time))
-        .await;
+    let moved = daemon.seek(&id, None, StretchStart::Time(time)).await;
     moved.unwrap();
     pass(60).await;
     assert_eq!((daemon.state(&id), function.n_calls()), ("Disabled", 0));
