@@ -317,16 +317,18 @@ fn what_a_page_leaves_out_is_the_next_page() {
 }
 
 #[test]
-fn what_is_left_out_after_an_unreadable_record_or_has_no_end_is_not_kept() {
+fn what_is_left_out_after_a_record_without_a_number_or_has_no_end_is_not_kept() {
     let good = written(6, "k", "", "");
     let unreadable = written(7, "k", "!", "");
+    let without_number = good.replace("\"6\"", "6");
     let without_end = good.replace("}", "!}");
     let (template, estimate) = (template(), PageEstimate::default());
     for (records, is_kept) in [
         ([&good, &good, &good], true),
         ([&good, &good, &unreadable], true),
         ([&good, &unreadable, &good], true),
-        ([&unreadable, &good, &good], false),
+        ([&unreadable, &good, &good], true),
+        ([&without_number, &good, &good], false),
         ([&good, &good, &without_end], false),
     ] {
         let body = body(&records.map(String::clone));
