@@ -185,7 +185,7 @@ fn sim() -> Result<()> {
 }
 
 fn mutants() -> Result<()> {
-    sim::run(&sim::Options::mutants(5_000))
+    sim::run(&sim::Options::mutants(10_000))
 }
 
 /// The demo is a user's first contact with the program: it must finish and lose nothing.

@@ -224,10 +224,9 @@ impl Plan {
             settings,
             contents,
         };
-        if rng.per_mille(250) {
+        if rng.per_mille(150) {
             plan.read_stretch(length, rng);
-        }
-        if rng.per_mille(100) {
+        } else if rng.per_mille(150) {
             plan.break_runs(rng);
         }
         plan.set_delivery();
@@ -276,6 +275,7 @@ impl Plan {
         mapping.retries.maximum_attempts = Some(1);
         mapping.retries.bisect_batch = false;
         mapping.retries.strict_order = true;
+        self.source.unreadable = 0;
         self.function.names_poison = true;
         self.function.poison = (0..3).map(|_| (rng.size(0, last), 9)).collect();
     }
@@ -315,7 +315,7 @@ fn source(rng: &mut Rng) -> SourcePlan {
         expired: rng.pick(&[0, 50, 500]),
         trims_silently: rng.per_mille(500),
         refuses_former_numbers: rng.per_mille(300),
-        unreadable: rng.pick(&[0, 0, 50, 500]),
+        unreadable: rng.pick(&[0, 0, 0, 50, 300]),
         has_iterators_by_time: true,
         reports_tip: true,
         max_records: rng.pick(&[u32::MAX, u32::MAX, u32::MAX, 7, 1, 0]),

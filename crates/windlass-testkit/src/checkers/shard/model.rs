@@ -86,8 +86,8 @@ pub(super) struct Model {
     pub(super) must_act: Option<bool>,
     /// The checkpoint has the window of a mapping that has none any more.
     drops_window: bool,
-    /// Since when the pages at the tip are empty.
-    empty_since: Option<Timestamp>,
+    /// The first and the last of the empty pages at the tip.
+    empty_pages: Option<(Timestamp, Timestamp)>,
 }
 
 /// What the first record of the next page must be.
@@ -137,7 +137,7 @@ impl Model {
         let max_batch = settings.mapping.batch_size;
         let mut model = Self {
             drops_window: dropped.is_some(),
-            empty_since: None,
+            empty_pages: None,
             settings,
             start: from.position.clone(),
             last_read: None,

@@ -283,12 +283,17 @@ impl World {
                 skip_before: None,
             },
         };
+        // The shards whose records must all be delivered again.
+        let mut moved: Vec<ShardId> = Vec::new();
         let plan = if rows.is_empty() || self.rng.per_mille(500) {
+            let shards = rows.iter().map(|row| rows::shard(&row.key));
+            moved.extend(shards.filter(|shard| !unlisted.contains(shard)).cloned());
             Some(seek_all(&rows, listed, &unlisted, &to))
         } else {
             let row = &rows[self.rng.size(0, rows.len() - 1)];
             let shard = rows::shard(&row.key);
             let is_there = !unlisted.contains(shard);
+            moved.push(shard.clone());
             is_there
                 .then(|| seek_one(&self.rows.mapping, shard, &rows, listed, &to))
                 .flatten()
@@ -298,8 +303,8 @@ impl World {
         for row in plan.update.iter().chain(&plan.set_aside) {
             self.daemon.consumers.remove(&row.key);
         }
-        for moved in &plan.moved {
-            self.source.deliver_again(&moved.shard);
+        for shard in &moved {
+            self.source.deliver_again(shard);
         }
         self.rows.seek(plan);
     }

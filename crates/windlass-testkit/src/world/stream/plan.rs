@@ -87,7 +87,6 @@ pub(super) struct Lies {
 impl Plan {
     pub(super) fn draw(rng: &mut Rng) -> Self {
         let moves_starts = rng.per_mille(100);
-        let recreate = rng.pick(&[0, 0, 15, 40]);
         let mut plan = Self {
             settings: settings(rng),
             replay: None,
@@ -100,15 +99,9 @@ impl Plan {
                 roll: rng.pick(&[0, 30, 100]),
                 trim: rng.pick(&[0, 0, 40]),
                 expire: rng.pick(&[0, 40, 100]),
-                recreate,
-                park: rng.pick(&[0, 0, 30, 100]),
-                // Without the number of its checkpoint a row does not show that its stream was created
-                // again.
-                seek: if recreate == 0 && !moves_starts {
-                    rng.pick(&[0, 30, 100])
-                } else {
-                    0
-                },
+                recreate: rng.pick(&[0, 0, 15, 40]),
+                park: 0,
+                seek: 0,
             },
             source: SourcePlan {
                 fault: rng.pick(&[0, 50, 300]),
@@ -134,15 +127,23 @@ impl Plan {
             sync: rng.pick(&[100, 400]),
             save: rng.pick(&[200, 800]),
         };
-        if rng.per_mille(250) {
-            plan.read_stretch(rng);
+        match rng.between(0, 9) {
+            0 => plan.read_stretch(rng),
+            1..=2 => plan.operate(rng),
+            _ => {}
         }
         plan
     }
 
+    fn operate(&mut self, rng: &mut Rng) {
+        self.changes.park = rng.pick(&[0, 30, 100]);
+        // Without the number of its checkpoint a row does not show that its stream was created again.
+        if self.changes.recreate == 0 && !self.source.moves_starts {
+            self.changes.seek = rng.pick(&[0, 30, 100]);
+        }
+    }
+
     fn read_stretch(&mut self, rng: &mut Rng) {
-        // They are of mappings.
-        (self.changes.park, self.changes.seek) = (0, 0);
         let length = self.n_steps * self.step / 2;
         let latest = rng.pick(&[0, length]);
         let from = START + rng.millis(0, latest);

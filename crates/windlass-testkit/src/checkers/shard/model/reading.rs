@@ -162,7 +162,7 @@ impl Model {
         let unreadable = page.unreadable.as_ref().filter(|_| n_excess == 0);
         self.ended = page.next.is_none() && n_excess == 0 && unreadable.is_none();
         let is_empty = records.is_empty() && is_at_tip && unreadable.is_none();
-        self.empty_since = is_empty.then(|| self.empty_since.unwrap_or(now));
+        self.empty_pages = is_empty.then(|| (self.empty_pages.map_or(now, |pages| pages.0), now));
         self.end_read_of_stretch(is_empty, now);
         if let Some(last) = records.last() {
             let index = contents.index_of(last).expect("it is of the source");
@@ -238,7 +238,8 @@ impl Model {
 
     fn end_windows(&mut self, now: Timestamp) {
         let two_minutes = Duration::from_secs(120);
-        let is_idle = self.empty_since.is_some_and(|at| at + two_minutes <= now);
+        let empty_pages = self.empty_pages;
+        let is_idle = empty_pages.is_some_and(|(first, last)| first + two_minutes <= last);
         let source_time = self.source_ahead.map(|ahead| now.shifted(ahead));
         let Some(windows) = &mut self.lanes[0].windows else {
             return;
