@@ -116,7 +116,8 @@ pub(crate) enum Command {
     Redrive(Box<RedriveArgs>),
     /// Show who changed what, and when, the latest change first.
     ///
-    /// Every creation, update and deletion of a mapping is kept for 90 days. The table is a summary;
+    /// Every change of a mapping, its parks and its positions, of replays and of dead letters, and every
+    /// redrive, is kept for 90 days. The table is a summary;
     /// -o json shows what was changed in full.
     History(HistoryArgs),
     /// Try filters of mappings.
