@@ -22,6 +22,7 @@ mod environment;
 mod log;
 mod names;
 mod network;
+mod operate;
 mod readiness;
 mod records;
 mod redrive;
