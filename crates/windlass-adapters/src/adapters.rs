@@ -16,11 +16,11 @@ use windlass_core::replay::ReplayName;
 use windlass_core::shard::lineage::Shard;
 use windlass_core::time::Timestamp;
 use windlass_engine::clock::Clock;
+use windlass_engine::memory::OneRecord;
 use windlass_engine::ports::{
-    AdapterFactory, BoxError, Destination, DocumentBucket, FunctionLookup, KeptMemory, PortError,
-    QueueReader, QueueSender, ReadLimits, ResourceLookup, ResponseMemory, StreamReader, Target,
+    AdapterFactory, BoxError, Destination, DocumentBucket, FunctionLookup, PortError, QueueReader,
+    QueueSender, ReadLimits, ResourceLookup, StreamReader, Target,
 };
-
 use windlass_engine::requests::QueueRequests;
 use windlass_engine::status::StatusBoard;
 
@@ -58,21 +58,6 @@ impl AdapterSettings {
 
 /// Of a read for the API.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// The record of a lookup is dropped at once: it gets no memory of the budget.
-#[derive(Debug)]
-struct OneRecord;
-
-#[async_trait]
-impl ResponseMemory for OneRecord {
-    async fn reserve(&self, _: Option<usize>) -> usize {
-        1
-    }
-
-    fn keep(&self, _: usize) -> KeptMemory {
-        Box::new(())
-    }
-}
 
 /// Makes the adapters of one daemon from ARNs and names.
 pub struct Adapters {

@@ -44,7 +44,7 @@ fn document() -> Value {
     document
 }
 
-/// An object, empty if there is none yet.
+/// A member that is an object; it is added empty if it is missing.
 fn object(value: &mut Value) -> &mut Map<String, Value> {
     if value.is_null() {
         *value = Value::Object(Map::new());

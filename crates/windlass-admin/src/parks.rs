@@ -168,7 +168,7 @@ async fn write(
     ))
 }
 
-/// The park of a shard, or all of them; null if there is none.
+/// The park of a shard, or all parks; null without a park.
 fn shown(parks: &Parks, shard: Option<&ShardId>) -> Value {
     let one = |shard: Option<&ShardId>, park: Option<&Park>| {
         let park = park.map(ParkReport::from);

@@ -213,7 +213,7 @@ impl DeadLetterBox {
                 }
                 Ok(id)
             }
-            // A conflict is of a checkpoint, and there is none.
+            // `Conflict` is about a checkpoint, which is not written here.
             Kept::Full | Kept::Conflict => Err(DeliveryFault::NoRoom),
         }
     }

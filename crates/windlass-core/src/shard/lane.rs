@@ -322,8 +322,8 @@ impl Lane {
         Some(self.give_up(given_up, window_start, now))
     }
 
-    /// Gives up the next record if it alone exceeds the payload limit or cannot be rendered. If what is
-    /// given up is not delivered, there is none in the lane.
+    /// Gives up the next record if it alone exceeds the payload limit or cannot be rendered. The lane
+    /// never holds such a record unless what is given up is delivered.
     pub(super) fn give_up_too_large(&mut self, now: Timestamp) {
         let State::Filling { window_start } = self.state else {
             return;

@@ -15,6 +15,6 @@ pub(crate) use backpressure::WaitGuard;
 pub use backpressure::{Backpressure, Limit};
 pub use budget::{Account, Budget, Reservation};
 pub(crate) use messages::{MessageMemory, ReceiveGrant, detach};
-pub(crate) use one_record::OneRecord;
+pub use one_record::OneRecord;
 pub(crate) use pages::{MemoryWait, PageMemory, ReadGrant};
 pub(crate) use response::ResponseGrant;

@@ -6,7 +6,7 @@ use crate::ports::{KeptMemory, ResponseMemory};
 
 /// The record is dropped at once: it gets no memory of the budget.
 #[derive(Debug)]
-pub(crate) struct OneRecord;
+pub struct OneRecord;
 
 #[async_trait]
 impl ResponseMemory for OneRecord {

@@ -258,7 +258,7 @@ impl Stream {
         })
     }
 
-    /// The first record from a position on; `None` if there is none yet.
+    /// The first record from a position on; `None` if the shard has no such record yet.
     async fn read_one(&self, shard: &ShardId, from: &Cursor) -> Result<Option<Record>, PortError> {
         let mut reader = Arc::clone(&self.reader).open(shard);
         let mut from = from.clone();

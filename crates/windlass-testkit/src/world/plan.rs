@@ -138,7 +138,7 @@ pub(super) struct DeadLettersPlan {
     /// Records that there is room for, and whether the oldest make room.
     pub(super) room: usize,
     pub(super) drops_oldest: bool,
-    /// Chance that an operator makes room when there is none.
+    /// Chance per mille that an operator deletes letters when they are full.
     pub(super) cleared: u64,
 }
 
