@@ -8,6 +8,7 @@ use windlass_testkit::script::process::ProcessRunner;
 use windlass_testkit::script::queue::QueueRunner;
 use windlass_testkit::script::rate::RateRunner;
 use windlass_testkit::script::shard::ShardRunner;
+use windlass_testkit::script::skip::SkipRunner;
 use windlass_testkit::script::slots::SlotsRunner;
 
 #[test]
@@ -15,6 +16,14 @@ fn shard() {
     for path in scripts("shard") {
         println!("{}", path.display());
         goldenscript::run(&mut ShardRunner::default(), path).unwrap();
+    }
+}
+
+#[test]
+fn skip() {
+    for path in scripts("skip") {
+        println!("{}", path.display());
+        goldenscript::run(&mut SkipRunner::default(), path).unwrap();
     }
 }
 

@@ -26,6 +26,7 @@ pub mod report;
 mod requests;
 mod seek;
 mod server;
+mod skip;
 mod state;
 mod status;
 mod tagging;

@@ -18,6 +18,7 @@ const GROUPS: &[&str] = &[
     include_str!("../openapi/history.json"),
     include_str!("../openapi/parks.json"),
     include_str!("../openapi/seek.json"),
+    include_str!("../openapi/skip.json"),
     include_str!("../openapi/replays.json"),
     include_str!("../openapi/redrive.json"),
 ];

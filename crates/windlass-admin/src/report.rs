@@ -74,6 +74,9 @@ pub struct CountsReport {
     pub on_failure_delivered: u64,
     #[serde(default)]
     pub dead_letters: u64,
+    /// By an operator, or since they arrived before the start of the mapping.
+    #[serde(default)]
+    pub skipped: u64,
     pub deleted: u64,
     /// Receives whose messages waited for memory beyond half of their visibility timeout.
     #[serde(default, skip_serializing_if = "is_zero")]

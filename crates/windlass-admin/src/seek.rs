@@ -14,7 +14,7 @@ use windlass_core::position::Position;
 use windlass_core::seek::MovedShard;
 use windlass_core::time::Timestamp;
 use windlass_engine::ports::{HistoryLine, What};
-use windlass_engine::supervisor::{OperationError, Seek};
+use windlass_engine::supervisor::Seek;
 
 use crate::api::PathName;
 use crate::auth::Caller;
@@ -58,7 +58,7 @@ async fn seek(
         ..history::line(now, &caller.name, What::Seek, Some(&row.id))
     };
     let moved = control.operator().seek(&row, &seek, line).await;
-    let moved = moved.map_err(refusal)?;
+    let moved = moved.map_err(|error| Refusal::of_operation(error, "to.sequence_number"))?;
     if !seek.is_dry_run {
         let (uuid, n_shards, to) = (&row.id, moved.len(), place.fixed(now));
         tracing::info!(%uuid, n_shards, %to, "checkpoints moved");
@@ -93,22 +93,6 @@ fn check(place: &Place, shard: Option<&str>, now: Timestamp) -> Result<(), Refus
         | Place::AtSequenceNumber(_)
         | Place::AfterSequenceNumber(_)
         | Place::Now => Ok(()),
-    }
-}
-
-fn refusal(error: OperationError) -> Refusal {
-    let text = error.to_string();
-    match error {
-        OperationError::Busy | OperationError::Contended | OperationError::Unlisted(_) => {
-            Refusal::conflict(text)
-        }
-        OperationError::Draining => Refusal::draining(),
-        OperationError::UnknownShard(_) | OperationError::Gone(_) => {
-            Refusal::invalid("shard", text)
-        }
-        OperationError::UnknownNumber { .. } => Refusal::invalid("to.sequence_number", text),
-        OperationError::Invalid(_) => Refusal::malformed(text),
-        OperationError::Port(error) => error.into(),
     }
 }
 

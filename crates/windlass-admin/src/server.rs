@@ -24,7 +24,7 @@ use crate::errors::{ApiError, Code};
 use crate::metrics::{Metrics, UPKEEP_INTERVAL};
 use crate::rebinding_guard::{AllowedHost, RebindingGuard};
 use crate::state::{Readiness, ServerState, StoreCheck};
-use crate::{dead_letters, health, history, openapi, parks, redrive, replays, seek, status};
+use crate::{dead_letters, health, history, openapi, parks, redrive, replays, seek, skip, status};
 
 /// For requests in progress when the server stops.
 const STOP_TIMEOUT: Duration = Duration::from_secs(1);
@@ -161,6 +161,7 @@ fn router(state: Arc<ServerState>) -> Router {
     // Jobs are merged here: they end with their callers.
     in_time
         .merge(seek::job_routes())
+        .merge(skip::job_routes())
         .merge(redrive::job_routes())
         .fallback(unknown)
         .method_not_allowed_fallback(unknown)

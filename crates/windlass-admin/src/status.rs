@@ -179,6 +179,7 @@ fn summary(
             dropped: counts.dropped.get(),
             on_failure_delivered: counts.on_failure_delivered.get(),
             dead_letters: counts.dead_letters.get(),
+            skipped: counts.skipped.get(),
             deleted: counts.deleted.get(),
             late_receives: counts.late_receives.get(),
             ignored_retry_after: counts.ignored_retry_after.get(),

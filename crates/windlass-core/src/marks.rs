@@ -199,6 +199,14 @@ impl MarkedRecords {
         }
     }
 
+    /// Takes the records from `index` on.
+    pub(crate) fn split_off(&mut self, index: usize) -> Self {
+        Self {
+            records: self.records.split_off(index),
+            resolved: self.resolved.split_off(index.min(self.resolved.len())),
+        }
+    }
+
     fn append(&mut self, records: Vec<Record>, resolved: Vec<bool>) {
         self.records.extend(records);
         self.resolved.extend(resolved);

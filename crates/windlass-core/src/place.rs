@@ -291,7 +291,11 @@ fn parse_ago(text: &str) -> Result<Duration, String> {
     duration.ok_or_else(|| expected.to_owned())
 }
 
-fn parse_number(text: &str) -> Result<SequenceNumber, String> {
+/// A sequence number as a caller spells it.
+///
+/// # Errors
+/// It is something else.
+pub fn parse_number(text: &str) -> Result<SequenceNumber, String> {
     let is_number = text.bytes().all(|byte| byte.is_ascii_digit());
     if is_number && (1..=MAX_NUMBER_LENGTH).contains(&text.len()) {
         return Ok(SequenceNumber::from(text));

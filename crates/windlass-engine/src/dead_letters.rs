@@ -4,16 +4,20 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use windlass_core::arn::Arn;
-use windlass_core::failure::DeliveryFault;
+use windlass_core::failure::{DeliveryFault, FailureRecord};
+use windlass_core::ids::{SequenceNumber, ShardId};
 use windlass_core::mapping::MappingId;
+use windlass_core::position::Position;
 use windlass_core::record::Record;
+use windlass_core::shard::SkippedBatch;
 use windlass_core::time::Timestamp;
+use windlass_core::window::WindowCall;
 
 use crate::clock::Clock;
 use crate::count::Count;
 use crate::ports::{
     DeadLetter, DeadLetterId, DeadLetterLimit, DeadLetterReason, DeadLetterTotals, Failure, Kept,
-    NewDeadLetter, PortError, Store, log_fault,
+    NewDeadLetter, PortError, SkipSave, Store, event_of, log_fault,
 };
 
 /// Between looks for letters whose retention is over.
@@ -155,6 +159,39 @@ impl DeadLetters {
         })
     }
 
+    /// Where what an operator skips of a mapping is kept, whatever becomes of what it gives up.
+    pub(crate) fn of_skip(
+        &self,
+        mapping: &MappingId,
+        function: &Arn,
+        event_source: &Arn,
+    ) -> DeadLetterBox {
+        DeadLetterBox {
+            letters: self.clone(),
+            origin: DeadLetterOrigin {
+                mapping: Some(mapping.clone()),
+                replay: None,
+            },
+            function: function.clone(),
+            event_source: event_source.clone(),
+        }
+    }
+
+    /// Counts what was written.
+    fn count(&self, dropped: DeadLetterTotals, totals: DeadLetterTotals) {
+        self.counts.set_totals(totals);
+        let DeadLetterTotals { letters, bytes } = dropped;
+        if letters != 0 {
+            let n_letters = usize::try_from(letters).unwrap_or(usize::MAX);
+            self.counts.dropped_oldest.add(n_letters);
+            tracing::warn!(
+                letters,
+                bytes,
+                "the oldest dead letters were dropped: there was no room"
+            );
+        }
+    }
+
     /// Deletes letters whose retention is over, for ever.
     pub(crate) async fn run(&self) {
         loop {
@@ -198,19 +235,7 @@ impl DeadLetterBox {
         let kept = kept.map_err(|error| DeliveryFault::DeadLetters(log_fault(&error)))?;
         match kept {
             Kept::Done { dropped, totals } => {
-                let counts = &self.letters.counts;
-                counts.set_totals(totals);
-                let DeadLetterTotals { letters, bytes } = dropped;
-                if letters != 0 {
-                    counts
-                        .dropped_oldest
-                        .add(usize::try_from(letters).unwrap_or(usize::MAX));
-                    tracing::warn!(
-                        letters,
-                        bytes,
-                        "the oldest dead letters were dropped: there was no room"
-                    );
-                }
+                self.letters.count(dropped, totals);
                 Ok(id)
             }
             // `Conflict` is about a checkpoint, which is not written here.
@@ -218,43 +243,111 @@ impl DeadLetterBox {
         }
     }
 
+    /// Writes the checkpoint of a skip, and with it what is skipped as a letter.
+    pub(crate) async fn skip(
+        &self,
+        letter: Option<NewDeadLetter>,
+        skip: SkipSave,
+    ) -> Result<Kept, PortError> {
+        let letters = letter.into_iter().collect();
+        let limit = self.letters.settings.limit();
+        let kept = self.letters.store.keep(letters, limit, Some(skip)).await?;
+        if let Kept::Done { dropped, totals } = kept {
+            self.letters.count(dropped, totals);
+        }
+        Ok(kept)
+    }
+
     fn letter(&self, failure: &Failure) -> NewDeadLetter {
-        let Failure {
-            shard,
-            record,
+        let FailureRecord {
+            condition,
+            records,
+            attempts,
+            last_error,
+            window,
+            ..
+        } = &failure.record;
+        let letter = self.new_letter(&failure.shard, records, window.as_ref(), failure.given_up);
+        NewDeadLetter {
+            letter: DeadLetter {
+                reason: DeadLetterReason::GivenUp(*condition),
+                attempts: *attempts,
+                last_error: last_error.as_deref().map(ToOwned::to_owned),
+                ..letter.letter
+            },
+            ..letter
+        }
+    }
+
+    /// What an operator has skipped. `after`: where the shard was before it; the final invocation of a
+    /// window has no records of its own.
+    pub(crate) fn skipped(
+        &self,
+        shard: &ShardId,
+        batch: &SkippedBatch,
+        after: &Position,
+    ) -> NewDeadLetter {
+        let SkippedBatch { records, window } = batch;
+        let given_up = self.letters.clock.wall();
+        let mut letter = self.new_letter(shard, records, window.as_ref(), given_up);
+        if let (true, Some(window), Some(number)) =
+            (records.is_empty(), window, after.sequence_number())
+        {
+            let of_window = format!("window {}", window.bounds.start.as_millis());
+            letter.letter.id = self.id_of(shard, &of_window);
+            letter.letter.first = number.detached();
+            letter.letter.last = number.detached();
+        }
+        letter
+    }
+
+    /// Of records that were skipped.
+    fn new_letter(
+        &self,
+        shard: &ShardId,
+        records: &Arc<[Record]>,
+        window: Option<&WindowCall>,
+        given_up: Timestamp,
+    ) -> NewDeadLetter {
+        let payload = event_of(records, window, shard, &self.event_source);
+        let ends = [records.first(), records.last()];
+        let names = ends.map(
+            |record| match record.map(|it| (it.sequence_number(), it.inner())) {
+                Some((number, Some(inner))) => format!("{number}.{}", inner.index),
+                Some((number, None)) => number.to_owned(),
+                None => String::new(),
+            },
+        );
+        let [first, last] =
+            ends.map(|record| SequenceNumber::from(record.map_or("", Record::sequence_number)));
+        let letter = DeadLetter {
+            id: self.id_of(shard, &names.join("-")),
+            mapping: self.origin.mapping.clone(),
+            replay: self.origin.replay.clone(),
+            function_arn: self.function.clone(),
+            event_source_arn: self.event_source.clone(),
+            shard: shard.detached(),
+            first,
+            last,
+            records: records.len() as u64,
+            reason: DeadLetterReason::Skipped,
+            attempts: 0,
+            last_error: None,
+            first_arrival: records.iter().map(Record::approximate_arrival).min(),
             given_up,
-        } = failure;
-        let records = &record.records;
-        let payload = failure.event(&self.event_source);
-        let (first, last) = (&records[0], &records[records.len() - 1]);
+            bytes: payload.len() as u64,
+            redrives: 0,
+        };
+        NewDeadLetter { letter, payload }
+    }
+
+    /// `records`: what tells them from all others of the shard.
+    fn id_of(&self, shard: &ShardId, records: &str) -> DeadLetterId {
         let DeadLetterOrigin { mapping, replay } = &self.origin;
         let origin = match (replay, mapping) {
             (Some(name), _) => format!("replay/{name}"),
             (None, mapping) => mapping.iter().map(MappingId::as_str).collect(),
         };
-        let ends = [first, last].map(|record| match record.inner() {
-            Some(inner) => format!("{}.{}", record.sequence_number(), inner.index),
-            None => record.sequence_number().to_owned(),
-        });
-        let id = DeadLetterId::of(&origin, shard, &ends.join("-"));
-        let letter = DeadLetter {
-            id,
-            mapping: mapping.clone(),
-            replay: replay.clone(),
-            function_arn: self.function.clone(),
-            event_source_arn: self.event_source.clone(),
-            shard: shard.detached(),
-            first: first.sequence_number().into(),
-            last: last.sequence_number().into(),
-            records: records.len() as u64,
-            reason: DeadLetterReason::GivenUp(record.condition),
-            attempts: record.attempts,
-            last_error: record.last_error.as_deref().map(ToOwned::to_owned),
-            first_arrival: records.iter().map(Record::approximate_arrival).min(),
-            given_up: *given_up,
-            bytes: payload.len() as u64,
-            redrives: 0,
-        };
-        NewDeadLetter { letter, payload }
+        DeadLetterId::of(&origin, shard, records)
     }
 }

@@ -134,13 +134,13 @@ struct ShardParts {
 
 /// How often a source is read, and how much at once.
 #[derive(Clone, Copy)]
-struct PollSettings {
+pub(crate) struct PollSettings {
     poll_interval: Duration,
-    catch_up_interval: Duration,
+    pub(crate) catch_up_interval: Duration,
     read_limit: u32,
     /// Memory of the largest page.
-    read_bytes: usize,
-    memory: MemoryWait,
+    pub(crate) read_bytes: usize,
+    pub(crate) memory: MemoryWait,
 }
 
 /// Returns how a shard ended, if other units depend on it.
@@ -177,10 +177,7 @@ impl UnitParts {
                 replay,
             } => {
                 let mut source = *source;
-                if let Some(mark) = self.lease.seek {
-                    source.settings.skip_before = mark.skip_before;
-                    source.settings.retries.age_from = Some(mark.at);
-                }
+                set_seek_mark(&mut source.settings, &self.lease);
                 let shard = ShardParts {
                     shard,
                     reader,
@@ -269,10 +266,7 @@ impl DriverParts {
         let needs_source_time = source.settings.retries.maximum_record_age.is_some()
             || source.settings.tumbling_window.is_some()
             || replay.is_some();
-        let window_len = match source.settings.tumbling_window {
-            Some(_) => event::window_len(&shard, &source.arn),
-            None => 0,
-        };
+        let window_len = window_len(&source, &shard);
         let (stretch, rate) = replay.map(|it| (it.stretch, it.rate)).unzip();
         let delivers_given_up = has_destination || dead_letters.is_some();
         let settings = ShardConsumerSettings {
@@ -431,15 +425,23 @@ fn letter_origin(replay: Option<&ReplayRun>, lease: &Lease) -> DeadLetterOrigin 
     }
 }
 
+/// Applies what the last seek has left with a shard.
+pub(crate) fn set_seek_mark(settings: &mut StreamSettings, lease: &Lease) {
+    if let Some(mark) = lease.seek {
+        settings.skip_before = mark.skip_before;
+        settings.retries.age_from = Some(mark.at);
+    }
+}
+
 /// Different for each unit, mapping and restart: consumers that fail together do not retry
 /// together.
-fn seed(of_daemon: u64, lease: &Lease) -> u64 {
+pub(crate) fn seed(of_daemon: u64, lease: &Lease) -> u64 {
     let LeaseKey { mapping, unit } = &lease.key;
     let text = format!("{mapping}/{}/{}", unit.name(), lease.epoch);
     of_daemon ^ KeyHash::of(text.as_bytes()).0
 }
 
-fn poll_settings(settings: &EngineSettings, source: &StreamSource) -> PollSettings {
+pub(crate) fn poll_settings(settings: &EngineSettings, source: &StreamSource) -> PollSettings {
     match source.kind {
         // The source decides when it sends records.
         StreamKind::Kinesis if source.consumer.is_some() => PollSettings {
@@ -466,7 +468,15 @@ fn poll_settings(settings: &EngineSettings, source: &StreamSource) -> PollSettin
     }
 }
 
-fn shard_settings(
+/// What tumbling windows add to the events of a shard.
+pub(crate) fn window_len(source: &StreamSource, shard: &ShardId) -> usize {
+    match source.settings.tumbling_window {
+        Some(_) => event::window_len(shard, &source.arn),
+        None => 0,
+    }
+}
+
+pub(crate) fn shard_settings(
     mapping: StreamSettings,
     filter: Option<Arc<Criteria>>,
     stretch: Option<StretchSettings>,

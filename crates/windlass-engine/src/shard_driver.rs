@@ -238,6 +238,7 @@ impl ShardDriver {
         let counts = &self.io.invoker.counts;
         match report {
             Report::FilteredOut { n_records } => counts.filtered_out.add(*n_records),
+            Report::BeforeStart { n_records } => counts.skipped.add(*n_records),
             Report::OutsideHashKeyRange { n_records } => {
                 counts.outside_hash_key_range.add(*n_records);
             }

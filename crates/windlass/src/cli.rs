@@ -12,6 +12,7 @@ use crate::park::{ParkArgs, UnparkArgs};
 use crate::redrive::RedriveArgs;
 use crate::replay::ReplayCommand;
 use crate::seek::SeekArgs;
+use crate::skip::SkipArgs;
 
 /// AWS Lambda's event source mapping as a program of its own: polls Kinesis streams, DynamoDB
 /// streams and SQS queues, and invokes functions wherever they run.
@@ -93,6 +94,12 @@ pub(crate) enum Command {
     /// What is in flight ends first; then the shard continues from there. What a seek forwards leaves
     /// out is not delivered and not kept.
     Seek(SeekArgs),
+    /// Pass what blocks a shard of a stream: its next records, the batches that are being retried, or
+    /// everything through a sequence number.
+    ///
+    /// What is in flight ends first. What is skipped becomes dead letters, which can be redriven; then
+    /// the shard continues after it.
+    Skip(SkipArgs),
     /// Show, redrive, delete and export what mappings have given up: records whose retries or age were exhausted,
     /// that were too large or could not be read, with their events.
     DeadLetters {

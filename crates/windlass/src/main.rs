@@ -29,6 +29,7 @@ mod redrive;
 mod replay;
 mod seek;
 mod serve;
+mod skip;
 mod status;
 mod telemetry;
 
@@ -122,6 +123,10 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Seek(args) => {
             let credentials = Credentials::from_env(process_environment());
             Runtime::new()?.block_on(seek::run(args, credentials))?;
+        }
+        Command::Skip(args) => {
+            let credentials = Credentials::from_env(process_environment());
+            Runtime::new()?.block_on(skip::run(args, credentials))?;
         }
         Command::Replay { client, command } => {
             let credentials = Credentials::from_env(process_environment());

@@ -10,9 +10,9 @@ use windlass_core::mapping::MappingId;
 use windlass_core::outcome::{Fault, Swap};
 use windlass_core::time::Timestamp;
 use windlass_engine::ports::{
-    BoxError, CheckpointSave, DeadLetter, DeadLetterFilter, DeadLetterId, DeadLetterLimit,
-    DeadLetterMarker, DeadLetterReason, DeadLetterSelection, DeadLetterStore, DeadLetterTotals,
-    Deletion, DeletionLine, Kept, NewDeadLetter, PortError,
+    BoxError, DeadLetter, DeadLetterFilter, DeadLetterId, DeadLetterLimit, DeadLetterMarker,
+    DeadLetterReason, DeadLetterSelection, DeadLetterStore, DeadLetterTotals, Deletion,
+    DeletionLine, Kept, NewDeadLetter, PortError, SkipSave,
 };
 
 use super::SqliteStore;
@@ -86,15 +86,16 @@ fn keep(
     tx: &Transaction<'_>,
     letters: &[CompressedLetter],
     limit: DeadLetterLimit,
-    save: Option<&CheckpointSave>,
+    skip: Option<&SkipSave>,
 ) -> rusqlite::Result<Kept> {
     let Some(dropped) = make_room(tx, letters, limit)? else {
         return Ok(Kept::Full);
     };
-    if let Some(save) = save
-        && rows::save(tx, save)? == Swap::Conflict
-    {
-        return Ok(Kept::Conflict);
+    if let Some(SkipSave { save, line }) = skip {
+        if rows::save(tx, save)? == Swap::Conflict {
+            return Ok(Kept::Conflict);
+        }
+        history::write(tx, Some(line))?;
     }
     let mut dropped_totals = DeadLetterTotals::default();
     for (id, bytes) in dropped {
@@ -399,11 +400,11 @@ impl DeadLetterStore for SqliteStore {
         &self,
         letters: Vec<NewDeadLetter>,
         limit: DeadLetterLimit,
-        save: Option<CheckpointSave>,
+        skip: Option<SkipSave>,
     ) -> Result<Kept, PortError> {
         let compressing = move || compress(letters);
         let letters = on_blocking_thread("compressing dead letters", compressing).await?;
-        let keep = move |tx: &Transaction<'_>| keep(tx, &letters, limit, save.as_ref());
+        let keep = move |tx: &Transaction<'_>| keep(tx, &letters, limit, skip.as_ref());
         self.call("writing dead letters", keep).await
     }
 

@@ -5,6 +5,7 @@ use http::{HeaderValue, header};
 use serde_json::json;
 use windlass_core::place::PlaceError;
 use windlass_engine::ports::PortError;
+use windlass_engine::supervisor::OperationError;
 
 use crate::errors::{ApiError, Code};
 
@@ -56,6 +57,32 @@ impl Refusal {
         let text =
             "the daemon is draining and accepts no new work; repeat the request when it runs again";
         Self::new(Code::ServiceUnavailable, text)
+    }
+
+    /// Of a seek or a skip. `number`: the member that has its sequence number.
+    pub(crate) fn of_operation(error: OperationError, number: &str) -> Self {
+        let text = error.to_string();
+        match error {
+            OperationError::Busy
+            | OperationError::Contended
+            | OperationError::Unlisted(_)
+            | OperationError::NothingToSkip
+            | OperationError::NothingRetried(_)
+            | OperationError::Passed { .. }
+            | OperationError::NoRoom { .. }
+            | OperationError::OtherStream(_)
+            | OperationError::Unreadable { .. } => Self::conflict(text),
+            OperationError::Draining => Self::draining(),
+            OperationError::UnknownShard(_)
+            | OperationError::NoCheckpoint(_)
+            | OperationError::Gone(_) => Self::invalid("shard", text),
+            OperationError::UnknownNumber { .. } => Self::invalid(number, text),
+            OperationError::NotKept => Self::invalid("discard", text),
+            OperationError::Invalid(_) => Self::malformed(text),
+            OperationError::Unread { .. } => Self::new(Code::ServiceUnavailable, text),
+            OperationError::NotStarted(error) => error.into(),
+            OperationError::Port(error) => error.into(),
+        }
     }
 
     /// The same for another member.

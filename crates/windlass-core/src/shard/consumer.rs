@@ -204,6 +204,7 @@ impl ShardConsumer {
             n_lanes: self.lanes.n_lanes(),
             waiting_lanes: self.lanes.n_waiting(),
             attempt: self.lanes.attempt(),
+            retried: self.lanes.retried(),
             last_outcome: self.last_outcome,
             waiting,
             gap: self.gap.clone(),
@@ -496,10 +497,14 @@ impl ShardConsumer {
         }
         let limit = self.settings.limits.read_limit;
         let limit = limit.min(u32::try_from(room).unwrap_or(u32::MAX));
-        if let Some((command, limit)) = self.read_state.start(limit, now) {
+        if let Some((from, limit, timeout)) = self.read_state.start(limit, now) {
             assert!(limit as usize <= room, "I6: a read fits the buffer");
             self.ahead_at_read = self.source_ahead;
-            self.command(command);
+            self.command(ShardCommand::Read {
+                from,
+                limit,
+                timeout,
+            });
         }
     }
 

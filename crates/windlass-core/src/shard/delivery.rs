@@ -96,6 +96,11 @@ impl Delivery {
         self.fault.filter(|_| self.in_flight().is_none())
     }
 
+    /// Whether a try has failed since the last that was accepted.
+    pub(super) const fn is_retried(&self) -> bool {
+        self.fault.is_some()
+    }
+
     /// What is not delivered yet, in the order of the lane.
     pub(super) fn runs(&self) -> impl Iterator<Item = &Run> {
         self.runs.iter()

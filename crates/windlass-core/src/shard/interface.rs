@@ -118,9 +118,10 @@ pub enum ShardCommand {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Report {
-    /// Records of a page that no filter matches, or that arrived before the mapping's starting
-    /// position.
+    /// Records of a page that no filter matches.
     FilteredOut { n_records: usize },
+    /// Records of a page that arrived before the mapping's starting position.
+    BeforeStart { n_records: usize },
     /// Records of aggregates whose keys belong to other shards
     /// ([`InnerRecord`](crate::ids::InnerRecord)), whether or not a filter matches them.
     OutsideHashKeyRange { n_records: usize },

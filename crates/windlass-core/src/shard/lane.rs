@@ -15,6 +15,8 @@
 //! The final invocation of a tumbling window is a state of its own: nothing else of the lane is invoked
 //! or given up before it has succeeded.
 
+mod retried;
+
 use std::collections::VecDeque;
 use std::time::Duration;
 

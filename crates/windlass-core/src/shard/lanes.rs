@@ -5,6 +5,7 @@
 
 use super::interface::{Batch, ShardTimer};
 use super::lane::{Lane, Resolved};
+use super::retried_batch::RetriedBatch;
 use super::settings::ShardConsumerSettings;
 use super::view::Waiting;
 use super::windows::Windows;
@@ -245,6 +246,13 @@ impl Lanes {
     /// The highest of the batches at the heads of the lanes.
     pub(super) fn attempt(&self) -> u32 {
         self.lanes.iter().map(Lane::attempt).max().unwrap_or(1)
+    }
+
+    /// The batches that have failed and are tried again.
+    pub(super) fn retried(&self) -> Vec<RetriedBatch> {
+        let lanes = self.lanes.iter().enumerate();
+        let retried = lanes.filter_map(|(index, lane)| lane.retried(index));
+        retried.collect()
     }
 
     /// Why the lane waits that has waited for the most attempts, and its next one; of several, the

@@ -41,7 +41,9 @@ mod page_filter;
 mod piece;
 mod read_pace;
 mod read_state;
+mod retried_batch;
 mod settings;
+mod skip;
 pub mod stream_check;
 mod stretch_bounds;
 mod view;
@@ -52,5 +54,7 @@ pub use interface::{
     Batch, Finish, Gap, PageStart, ReadResult, Report, ShardCommand, ShardInput, ShardTimer,
     UnreadableRecord,
 };
+pub use retried_batch::RetriedBatch;
 pub use settings::{ShardConsumerSettings, ShardLimits};
+pub use skip::{ShardSkip, SkipEnd, SkipExtent, SkipStep, SkipWrite, SkippedBatch};
 pub use view::{Lag, ShardView, Waiting};

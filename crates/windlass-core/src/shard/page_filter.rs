@@ -43,6 +43,7 @@ pub(super) enum Item {
 enum Why {
     /// It is resolved already.
     Marked,
+    BeforeStart,
     FilteredOut,
     TooLarge,
 }
@@ -54,7 +55,8 @@ pub(super) fn filter_page(page: MarkedRecords, settings: &ShardConsumerSettings)
         reports: Vec::new(),
     };
     let mut scratch = MatchBuffers::default();
-    let (mut n_filtered_out, mut n_outside, mut page_bytes, mut delivered_bytes) = (0, 0, 0, 0);
+    let (mut n_filtered_out, mut n_before_start, mut n_outside) = (0, 0, 0);
+    let (mut page_bytes, mut delivered_bytes) = (0, 0);
     for (index, record) in records.into_iter().enumerate() {
         let bytes = record.event_len();
         page_bytes += bytes;
@@ -63,6 +65,9 @@ pub(super) fn filter_page(page: MarkedRecords, settings: &ShardConsumerSettings)
         n_outside += usize::from(inner.is_some_and(|inner| inner.is_outside_hash_key_range));
         if is_resolved {
             page.skip(record, Why::Marked);
+        } else if is_before_start(&record, settings) {
+            n_before_start += 1;
+            page.skip(record, Why::BeforeStart);
         } else if !is_match(&record, settings, &mut scratch) {
             n_filtered_out += 1;
             page.skip(record, Why::FilteredOut);
@@ -88,6 +93,10 @@ pub(super) fn filter_page(page: MarkedRecords, settings: &ShardConsumerSettings)
         let n_records = n_filtered_out;
         page.reports.push(Report::FilteredOut { n_records });
     }
+    if n_before_start != 0 {
+        let n_records = n_before_start;
+        page.reports.push(Report::BeforeStart { n_records });
+    }
     if n_outside != 0 {
         let n_records = n_outside;
         page.reports.push(Report::OutsideHashKeyRange { n_records });
@@ -98,12 +107,14 @@ pub(super) fn filter_page(page: MarkedRecords, settings: &ShardConsumerSettings)
     page
 }
 
-/// Whether a record arrived after the starting position and a filter matches it, if it can be read.
-fn is_match(record: &Record, settings: &ShardConsumerSettings, scratch: &mut MatchBuffers) -> bool {
+/// Whether a record arrived before the starting position.
+pub(super) fn is_before_start(record: &Record, settings: &ShardConsumerSettings) -> bool {
     let is_too_early = |earliest| !record.is_undated() && record.approximate_arrival() < earliest;
-    if settings.mapping.skip_before.is_some_and(is_too_early) {
-        return false;
-    }
+    settings.mapping.skip_before.is_some_and(is_too_early)
+}
+
+/// Whether a filter matches a record, if it can be read.
+fn is_match(record: &Record, settings: &ShardConsumerSettings, scratch: &mut MatchBuffers) -> bool {
     if record.unreadable().is_some() {
         return true;
     }

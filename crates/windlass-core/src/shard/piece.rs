@@ -101,6 +101,11 @@ impl Piece {
         }
     }
 
+    /// Whether an invocation with its records has failed, and it is invoked again.
+    pub(super) const fn is_retried(&self) -> bool {
+        self.waiting.is_some() || self.last_error.is_some()
+    }
+
     /// Keeps what a delivery says of the last invocation.
     pub(super) fn answered(&mut self, outcome: &Outcome) {
         self.last_error = outcome.describe_error().map(Into::into);
@@ -308,7 +313,7 @@ impl Run {
 }
 
 impl Runs {
-    /// Of records that were not invoked.
+    /// Of records that are not known to have been invoked.
     pub(super) const fn new(limits: BatchLimits) -> Self {
         Self {
             limits,
@@ -366,6 +371,11 @@ impl Runs {
 
     pub(super) fn finish(mut self) -> Vec<Run> {
         self.end();
-        self.ended
+        self.take_ended()
+    }
+
+    /// The runs that are complete.
+    pub(super) fn take_ended(&mut self) -> Vec<Run> {
+        std::mem::take(&mut self.ended)
     }
 }

@@ -11,7 +11,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::interface::{Gap, PageStart, ReadResult, ShardCommand, UnreadableRecord};
+use super::interface::{Gap, PageStart, ReadResult, UnreadableRecord};
 use super::read_pace::ReadPace;
 use super::settings::ShardLimits;
 use super::view::Waiting;
@@ -143,12 +143,13 @@ impl ReadState {
         }
     }
 
-    /// Starts a read of up to `max_records` records, if one is due. Returns its limit as well.
+    /// Starts a read of up to `max_records` records, if one is due. Returns where it begins, its limit and
+    /// its timeout.
     pub(super) fn start(
         &mut self,
         max_records: u32,
         now: Timestamp,
-    ) -> Option<(ShardCommand, u32)> {
+    ) -> Option<(Cursor, u32, Duration)> {
         let State::Paused { iterator, due } = &mut self.state else {
             return None;
         };
@@ -166,13 +167,7 @@ impl ReadState {
             limit,
             started: now,
         });
-        let timeout = self.pace.timeout();
-        let command = ShardCommand::Read {
-            from,
-            limit,
-            timeout,
-        };
-        Some((command, limit))
+        Some((from, limit, self.pace.timeout()))
     }
 
     /// The position, and whether it needs a proof.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::interface::{Gap, UnreadableRecord};
+use super::retried_batch::RetriedBatch;
 use crate::failure::DeliveryFault;
 use crate::outcome::{Fault, OutcomeKind};
 use crate::position::Position;
@@ -31,6 +32,8 @@ pub struct ShardView {
     pub waiting_lanes: usize,
     /// The highest of the batches at the heads of the lanes; 1 if nothing failed.
     pub attempt: u32,
+    /// The batches that have failed and are tried again, of each lane one at most.
+    pub retried: Vec<RetriedBatch>,
     pub last_outcome: Option<OutcomeKind>,
     /// The fault that delays the shard; of several lanes, that of the one with the most attempts.
     pub waiting: Option<Waiting>,

@@ -231,6 +231,15 @@ impl Windows {
         });
     }
 
+    /// What the function receives when the open window ends.
+    pub(super) fn final_call(&self, is_early: bool) -> WindowCall {
+        WindowCall {
+            is_final: true,
+            is_terminated_early: is_early,
+            ..self.call()
+        }
+    }
+
     pub(super) const fn checkpoint(&self) -> Option<&WindowCheckpoint> {
         self.kept.as_ref()
     }
@@ -268,11 +277,7 @@ impl FinalCall {
             id: *self.id.get_or_insert_with(|| ids.assign()),
             attempt: self.attempts.next_attempt(),
             records: Arc::new([]),
-            window: Some(WindowCall {
-                is_final: true,
-                is_terminated_early: self.is_early,
-                ..windows.call()
-            }),
+            window: Some(windows.final_call(self.is_early)),
         }
     }
 
@@ -308,6 +313,10 @@ impl FinalCall {
 
     pub(super) const fn is_early(&self) -> bool {
         self.is_early
+    }
+
+    pub(super) const fn is_retried(&self) -> bool {
+        self.cause.is_some()
     }
 
     /// When it may be invoked; `None` while it is.

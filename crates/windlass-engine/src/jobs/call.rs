@@ -15,7 +15,7 @@ use crate::run_unit::EngineContext;
 
 /// The slots and the memory of all jobs are counted as those of one mapping. No mapping has this id,
 /// which is not a UUID.
-pub(super) const ACCOUNT: &str = "jobs";
+pub(crate) const ACCOUNT: &str = "jobs";
 
 /// What is sent once more.
 pub(super) struct Call {

@@ -15,6 +15,7 @@ mod redrive;
 mod run;
 mod trail;
 
+pub(crate) use call::ACCOUNT;
 pub use letters::{Letters, LettersRequest, LettersResult};
 pub use run::{RedriveReport, RedriveRequest, RedriveSource, Redriver};
 

@@ -76,6 +76,13 @@ pub struct DeadLetterLimit {
     pub drops_oldest: bool,
 }
 
+/// A checkpoint that resolves the records of letters, and what the history says of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SkipSave {
+    pub save: CheckpointSave,
+    pub line: HistoryLine,
+}
+
 /// Result of writing letters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kept {
@@ -137,7 +144,7 @@ pub enum Deletion {
 /// Stores dead letters. A call writes everything in one transaction, or nothing.
 #[async_trait]
 pub trait DeadLetterStore: Send + Sync {
-    /// Writes letters, and with them a checkpoint that resolves their records, unless there is no room
+    /// Writes letters, and with them the checkpoint of a skip and its line, unless there is no room
     /// or the epoch of the checkpoint has changed. Durable when it returns. A letter that is there
     /// already is replaced and keeps its `redrives`; with another `given_up` it is not being redriven
     /// any more.
@@ -145,7 +152,7 @@ pub trait DeadLetterStore: Send + Sync {
         &self,
         letters: Vec<NewDeadLetter>,
         limit: DeadLetterLimit,
-        save: Option<CheckpointSave>,
+        skip: Option<SkipSave>,
     ) -> Result<Kept, PortError>;
 
     /// Up to `limit` letters, by the time at which they were given up, from the first after `after`.

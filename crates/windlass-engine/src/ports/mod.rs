@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use windlass_core::arn::{Arn, SourceArn};
 use windlass_core::event::Event;
-use windlass_core::failure::{FailureCondition, FailureRecord};
+use windlass_core::failure::FailureRecord;
 use windlass_core::function::FunctionName;
 use windlass_core::ids::{ReceiptHandle, SequenceNumber, ShardId};
 use windlass_core::lease::{Lease, LeaseKey, WorkerId};
@@ -21,11 +21,13 @@ use windlass_core::outcome::{Outcome, Swap};
 use windlass_core::overrides::Overrides;
 use windlass_core::position::{Checkpoint, Cursor};
 use windlass_core::queue::{EntryResult, QueueAttributes, VisibilityChange};
+use windlass_core::record::Record;
 use windlass_core::replay::{ReplayName, ReplayRow};
 use windlass_core::shard::ReadResult;
 use windlass_core::shard::lineage::Shard;
 use windlass_core::tags::Tags;
 use windlass_core::time::Timestamp;
+use windlass_core::window::WindowCall;
 
 use crate::requests::QueueRequests;
 
@@ -39,7 +41,7 @@ mod replays;
 pub use dead_letters::{
     DeadLetter, DeadLetterFilter, DeadLetterId, DeadLetterLimit, DeadLetterMarker,
     DeadLetterReason, DeadLetterSelection, DeadLetterStore, DeadLetterTotals, Deletion,
-    DeletionLine, Kept, NewDeadLetter,
+    DeletionLine, Kept, NewDeadLetter, SkipSave,
 };
 pub use documents::{DocumentBucket, QueueSender};
 pub use error::{BoxError, PortError, chain, log_fault};
@@ -233,18 +235,29 @@ impl Failure {
     /// own JSON. `event_source_arn`: as the records have it.
     pub fn event(&self, event_source_arn: &Arn) -> Bytes {
         let FailureRecord {
-            condition,
-            records,
-            window,
-            ..
+            records, window, ..
         } = &self.record;
-        let event = match (condition, window) {
-            (FailureCondition::Unreadable, _) => return Bytes::copy_from_slice(records[0].event()),
-            (_, None) => Event::of_records(records),
-            (_, Some(call)) => Event::of_window(records, call, &self.shard, event_source_arn),
-        };
-        event.to_bytes()
+        event_of(records, window.as_ref(), &self.shard, event_source_arn)
     }
+}
+
+/// See [`Failure::event`].
+pub(crate) fn event_of(
+    records: &Arc<[Record]>,
+    window: Option<&WindowCall>,
+    shard: &ShardId,
+    event_source_arn: &Arn,
+) -> Bytes {
+    if let [record] = &records[..]
+        && record.unreadable().is_some()
+    {
+        return Bytes::copy_from_slice(record.event());
+    }
+    let event = match window {
+        None => Event::of_records(records),
+        Some(call) => Event::of_window(records, call, shard, event_source_arn),
+    };
+    event.to_bytes()
 }
 
 /// Delivers failure records of one mapping to its destination.

@@ -13,7 +13,7 @@ use crate::requests::QueueRequests;
 pub struct Counts {
     /// Read from the source.
     pub polled: Count,
-    /// No filter matched, or before the starting position.
+    /// No filter matched.
     pub filtered_out: Count,
     /// Records of aggregates whose keys belong to other shards.
     pub outside_hash_key_range: Count,
@@ -35,6 +35,8 @@ pub struct Counts {
     pub lost_shards: Count,
     /// Delivered to the on-failure destination.
     pub on_failure_delivered: Count,
+    /// Skipped by an operator, or since they arrived before the starting position.
+    pub skipped: Count,
     /// Deleted from the queue after success.
     pub deleted: Count,
     /// Receives whose messages waited for memory beyond half of their visibility timeout.

@@ -412,6 +412,7 @@ mod tests {
                 buffered_bytes: 1,
                 in_flight_records: 0,
                 attempt: 2,
+                retried: Vec::new(),
                 last_outcome: None,
                 waiting: Some(waiting),
                 gap: None,

@@ -19,6 +19,7 @@ mod replay_ends;
 mod replays;
 mod schedule;
 mod shard_reader;
+mod skip;
 mod stream_listing;
 mod tasks;
 mod wakeup;
@@ -47,6 +48,7 @@ use self::lease_totals::LeaseTotals;
 pub use self::operator::{OperationError, Operator, Seek};
 use self::replay_ends::ReplayEnds;
 use self::schedule::Schedule;
+pub use self::skip::{Skip, SkipRecords, SkipResult};
 use self::stream_listing::StreamListing;
 use self::tasks::{Subject, TaskEnd, Tasks};
 pub use self::wakeup::Wakeup;
@@ -183,6 +185,9 @@ impl Supervisor {
             clock: self.context.clock,
             holds: self.holds.clone(),
             wakeup: self.wakeup.clone(),
+            worker: self.worker.clone(),
+            context: self.context.clone(),
+            jobs: self.jobs.clone(),
         }
     }
 

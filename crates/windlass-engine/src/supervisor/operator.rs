@@ -1,4 +1,4 @@
-//! What an operator does with mappings while they run: seeks.
+//! What an operator does with mappings while they run: seeks, and [skips](super::skip).
 //!
 //! What is concerned is stopped first; then the positions are written, each in the next epoch of its
 //! lease, so that nothing that ran before saves over them; then it continues.
@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 use windlass_core::ids::{SequenceNumber, ShardId};
-use windlass_core::lease::Lease;
+use windlass_core::lease::{Lease, WorkerId};
 use windlass_core::mapping::{Mapping, MappingId, MappingRow, Source, StreamSource};
 use windlass_core::outcome::{Fault, Swap};
 use windlass_core::position::{Cursor, Position};
@@ -24,10 +24,12 @@ use windlass_core::validate;
 use super::holds::{HeldUnits, Holds, NoHold};
 use super::wakeup::Wakeup;
 use crate::clock::Clock;
+use crate::jobs::{Jobs, NotStarted};
 use crate::memory::OneRecord;
 use crate::ports::{
     AdapterFactory, HistoryLine, PortError, ReadLimits, SeekWrite, Store, StreamReader,
 };
+use crate::run_unit::EngineContext;
 use crate::status::StatusBoard;
 
 /// Of each read of one record.
@@ -48,6 +50,9 @@ pub struct Operator {
     pub(super) clock: Clock,
     pub(super) holds: Holds,
     pub(super) wakeup: Wakeup,
+    pub(super) worker: WorkerId,
+    pub(super) context: EngineContext,
+    pub(super) jobs: Jobs,
 }
 
 /// What to move, and where to.
@@ -78,18 +83,63 @@ pub enum OperationError {
     },
     #[error("the list of shards lacks {0}, which exists; repeat it")]
     Unlisted(ShardId),
+    #[error("shard {0} has no checkpoint: the mapping does not have it, or has not begun it")]
+    NoCheckpoint(ShardId),
+    #[error("there is nothing to skip: every record of the shard is resolved")]
+    NothingToSkip,
+    #[error("no batch of shard {0} is being retried")]
+    NothingRetried(ShardId),
+    #[error("shard {shard} has passed sequence number {number} already")]
+    Passed {
+        shard: ShardId,
+        number: SequenceNumber,
+    },
+    #[error(
+        "dead letters are not kept ('keep: never'): what is skipped is lost if 'discard' is given"
+    )]
+    NotKept,
+    #[error(
+        "there is no room for more dead letters, {skipped} records were skipped; redrive or delete \
+         letters, raise their maximum size, or discard what is skipped with 'discard'"
+    )]
+    NoRoom { skipped: u64 },
+    #[error(
+        "shard {0}: the stream was deleted and created again, and has other records than those of \
+         the checkpoint"
+    )]
+    OtherStream(ShardId),
+    #[error(
+        "the next record of shard {shard} has no number that can be read ({reason}); 'windlass seek' \
+         passes it by time"
+    )]
+    Unreadable {
+        shard: ShardId,
+        reason: &'static str,
+    },
+    #[error(
+        "shard {shard} cannot be read ({fault:?}), {skipped} records were skipped; the daemon's log \
+         says why"
+    )]
+    Unread {
+        shard: ShardId,
+        fault: Fault,
+        skipped: u64,
+    },
     #[error("the mapping cannot run: {0}")]
     Invalid(String),
     #[error("the shards of the mapping keep changing; repeat it")]
     Contended,
     #[error(transparent)]
+    NotStarted(#[from] NotStarted),
+    #[error(transparent)]
     Port(#[from] PortError),
 }
 
 /// The stream of one operation.
-struct Stream {
-    reader: Arc<dyn StreamReader>,
-    source: StreamSource,
+pub(super) struct Stream {
+    pub(super) reader: Arc<dyn StreamReader>,
+    pub(super) source: StreamSource,
+    /// Empty until it is listed.
     listed: Vec<Shard>,
     /// Shards of rows that have left the stream.
     gone: BTreeSet<ShardId>,
@@ -151,32 +201,11 @@ impl Operator {
     }
 
     async fn stream(&self, row: &MappingRow) -> Result<Stream, OperationError> {
-        let mapping = validate::mapping(row).map_err(|violations| {
-            let violations = violations.iter().map(ToString::to_string);
-            OperationError::Invalid(violations.collect::<Vec<_>>().join("; "))
-        })?;
-        let Mapping {
-            source: Source::Stream(source),
-            function,
-            ..
-        } = mapping
-        else {
-            return Err(OperationError::Invalid("its source is a queue".to_owned()));
-        };
-        // A consumer with enhanced fan-out has one subscription to each shard, which is in use.
-        let source = StreamSource {
-            consumer: None,
-            ..source
-        };
-        let reader = self.adapters.stream(&source, &function)?;
+        let (mapping, source) = Self::mapping(row)?;
+        let mut stream = Stream::new(self, &mapping, source)?;
         let rows = self.store.leases_of(&row.id).await?;
-        let history = self.list(&*reader, &rows).await?;
-        let mut stream = Stream {
-            reader,
-            source,
-            listed: history.shards().to_vec(),
-            gone: BTreeSet::new(),
-        };
+        let history = self.list(&*stream.reader, &rows).await?;
+        stream.listed = history.shards().to_vec();
         for shard in unlisted_rows(&rows, &stream.listed) {
             if !history.is_absent(&shard) {
                 return Err(OperationError::Unlisted(shard));
@@ -192,6 +221,23 @@ impl Operator {
             };
         }
         Ok(stream)
+    }
+
+    /// A mapping on a stream, with what is read of it.
+    pub(super) fn mapping(row: &MappingRow) -> Result<(Mapping, StreamSource), OperationError> {
+        let mapping = validate::mapping(row).map_err(|violations| {
+            let violations = violations.iter().map(ToString::to_string);
+            OperationError::Invalid(violations.collect::<Vec<_>>().join("; "))
+        })?;
+        let Source::Stream(source) = &mapping.source else {
+            return Err(OperationError::Invalid("its source is a queue".to_owned()));
+        };
+        // A consumer with enhanced fan-out has one subscription to each shard, which is in use.
+        let source = StreamSource {
+            consumer: None,
+            ..source.clone()
+        };
+        Ok((mapping, source))
     }
 
     /// One listing may lack a shard that exists, so one that lacks a row is repeated until it proves that
@@ -215,6 +261,20 @@ impl Operator {
 }
 
 impl Stream {
+    /// Not listed yet.
+    pub(super) fn new(
+        operator: &Operator,
+        mapping: &Mapping,
+        source: StreamSource,
+    ) -> Result<Self, OperationError> {
+        Ok(Self {
+            reader: operator.adapters.stream(&source, &mapping.function)?,
+            source,
+            listed: Vec::new(),
+            gone: BTreeSet::new(),
+        })
+    }
+
     fn plan(
         &self,
         mapping: &MappingId,
@@ -233,7 +293,11 @@ impl Stream {
     }
 
     /// Checks that a sequence number is that of a record of the shard.
-    async fn check_number(&self, shard: &ShardId, to: &StretchStart) -> Result<(), OperationError> {
+    pub(super) async fn check_number(
+        &self,
+        shard: &ShardId,
+        to: &StretchStart,
+    ) -> Result<(), OperationError> {
         let (StretchStart::At(number) | StretchStart::After(number)) = to else {
             return Ok(());
         };

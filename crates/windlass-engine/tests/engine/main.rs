@@ -19,6 +19,7 @@ mod replays;
 mod retries;
 mod rounds;
 mod seek;
+mod skip;
 mod slots;
 mod status;
 mod trouble;

@@ -6,6 +6,7 @@
 mod due_range;
 pub mod queue;
 pub mod shard;
+pub mod skip;
 pub mod slot;
 mod slot_request;
 

@@ -7,9 +7,10 @@ use windlass_core::time::Timestamp;
 use windlass_engine::ports::{
     CheckpointSave, DeadLetter, DeadLetterFilter, DeadLetterId, DeadLetterLimit, DeadLetterReason,
     DeadLetterSelection, DeadLetterTotals, Deletion, DeletionLine, HistoryId, HistoryLine, Kept,
-    NewDeadLetter, Store, What,
+    NewDeadLetter, SkipSave, Store, What,
 };
 
+use super::history::line;
 use super::{after, free, function, id, insert, put, row, shard};
 
 const AMPLE: DeadLetterLimit = DeadLetterLimit {
@@ -83,7 +84,12 @@ async fn totals(store: &dyn Store) -> (u64, u64) {
 }
 
 /// The line of a deletion: the letters in `after`.
-fn line() -> DeletionLine {
+async fn lines(store: &dyn Store) -> Vec<HistoryLine> {
+    let history = store.history(None, None, 10).await;
+    history.expect("the store can be read").lines
+}
+
+fn deletion_line() -> DeletionLine {
     Box::new(|ids| HistoryLine {
         id: HistoryId(1),
         time: Timestamp::from_millis(1_732_552_345_678),
@@ -96,7 +102,9 @@ fn line() -> DeletionLine {
 }
 
 async fn delete(store: &dyn Store, selection: DeadLetterSelection, limit: usize) -> Deletion {
-    let deleted = store.delete_dead_letters(&selection, limit, line()).await;
+    let deleted = store
+        .delete_dead_letters(&selection, limit, deletion_line())
+        .await;
     deleted.expect("the store can be written")
 }
 
@@ -240,14 +248,17 @@ pub(super) async fn are_written_with_their_checkpoint(store: &dyn Store) {
     assert_eq!(put(store, &row(1), None).await, Swap::Done);
     let key = shard(1, "shardId-000000000001");
     insert(store, &[free(key.clone())]).await;
-    let save = |epoch| CheckpointSave {
-        key: key.clone(),
-        epoch,
-        checkpoint: after("7"),
+    let skip = |epoch| SkipSave {
+        save: CheckpointSave {
+            key: key.clone(),
+            epoch,
+            checkpoint: after("7"),
+        },
+        line: line(1, What::Skip, Some(1)),
     };
     let first = letter(1, 1, 1_000, 500);
     let keep = |letter: &NewDeadLetter, limit, epoch| {
-        store.keep(vec![letter.clone()], limit, Some(save(epoch)))
+        store.keep(vec![letter.clone()], limit, Some(skip(epoch)))
     };
     let kept = keep(&first, AMPLE, 5).await;
     assert_eq!(kept.expect("the store can be written"), Kept::Conflict);
@@ -265,10 +276,12 @@ pub(super) async fn are_written_with_their_checkpoint(store: &dyn Store) {
     let leases = store.leases_of(&key.mapping).await;
     let leases = leases.expect("the store can be read");
     assert_ne!(position(leases), Some(Position::After("7".into())));
+    assert_eq!(lines(store).await, []);
     let kept = keep(&first, AMPLE, 0)
         .await
         .expect("the store can be written");
     assert!(matches!(kept, Kept::Done { .. }), "{kept:?}");
+    assert_eq!(lines(store).await, [line(1, What::Skip, Some(1))]);
     let leases = store.leases_of(&key.mapping).await;
     let leases = leases.expect("the store can be read");
     assert_eq!(position(leases), Some(Position::After("7".into())));

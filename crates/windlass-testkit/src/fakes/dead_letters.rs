@@ -4,15 +4,15 @@ use std::collections::BTreeSet;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use windlass_core::outcome::Swap;
+use windlass_core::outcome::{Fault, Swap};
 use windlass_core::time::Timestamp;
 use windlass_engine::ports::{
-    CheckpointSave, DeadLetter, DeadLetterFilter, DeadLetterId, DeadLetterLimit, DeadLetterMarker,
+    DeadLetter, DeadLetterFilter, DeadLetterId, DeadLetterLimit, DeadLetterMarker,
     DeadLetterSelection, DeadLetterStore, DeadLetterTotals, Deletion, DeletionLine, Kept,
-    NewDeadLetter, PortError,
+    NewDeadLetter, PortError, SkipSave,
 };
 
-use super::{FakeStore, lock};
+use super::{FakeStore, failed, lock};
 
 #[derive(Debug)]
 pub(super) struct FakeDeadLetter {
@@ -31,6 +31,11 @@ impl FakeStore {
             .collect();
         letters.sort_by_key(|(letter, _)| letter.marker());
         letters
+    }
+
+    /// Lets every letter after the next `n_letters` fail, or none.
+    pub fn fails_after_letters(&self, n_letters: Option<usize>) {
+        *lock(&self.letters_left) = n_letters;
     }
 
     fn totals(&self) -> DeadLetterTotals {
@@ -74,14 +79,21 @@ impl DeadLetterStore for FakeStore {
         &self,
         new: Vec<NewDeadLetter>,
         limit: DeadLetterLimit,
-        save: Option<CheckpointSave>,
+        skip: Option<SkipSave>,
     ) -> Result<Kept, PortError> {
         self.call("writing dead letters")?;
+        if let Some(left) = &mut *lock(&self.letters_left) {
+            let after = left.checked_sub(new.len());
+            *left = after.ok_or_else(|| failed("writing dead letters", Fault::Transient))?;
+        }
         let Some(dropped) = self.make_room(&new, limit) else {
             return Ok(Kept::Full);
         };
-        if save.is_some_and(|save| self.save_checkpoint(&save) == Swap::Conflict) {
-            return Ok(Kept::Conflict);
+        if let Some(SkipSave { save, line }) = skip {
+            if self.save_checkpoint(&save) == Swap::Conflict {
+                return Ok(Kept::Conflict);
+            }
+            self.write_line(Some(&line));
         }
         let mut dropped_totals = DeadLetterTotals::default();
         let mut letters = lock(&self.dead_letters);

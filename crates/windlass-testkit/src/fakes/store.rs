@@ -41,6 +41,8 @@ pub struct FakeStore {
     saves: Mutex<Vec<(LeaseKey, Checkpoint)>>,
     /// By the number of the line.
     history: Mutex<BTreeMap<u64, HistoryLine>>,
+    /// See [`FakeStore::fails_after_letters`].
+    pub(super) letters_left: Mutex<Option<usize>>,
     pub(super) dead_letters: Mutex<BTreeMap<DeadLetterId, FakeDeadLetter>>,
     fault: Mutex<Option<Fault>>,
     /// How often each operation was called.

@@ -11,6 +11,7 @@ pub mod process;
 pub mod queue;
 pub mod rate;
 pub mod shard;
+pub mod skip;
 pub mod slots;
 
 use std::error::Error;

@@ -30,7 +30,7 @@ use super::rate::rate;
 use super::{Arguments, ScriptError, duration, duration_text, fault_text};
 use crate::sample_filter;
 
-const START: Timestamp = Timestamp::from_millis(1_700_000_000_000);
+pub(super) const START: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 
 /// What the event of a tumbling window has in addition.
 const WINDOW_LEN: usize = 300;
@@ -125,61 +125,7 @@ impl ShardRunner {
 
     fn start(&mut self, arguments: &mut Arguments) -> Result<(), ScriptError> {
         let stretch = stretch(arguments)?;
-        let from = match arguments.key("from").as_deref() {
-            None => match &stretch {
-                Some(it) => it.stretch.position(),
-                None => Position::TrimHorizon,
-            },
-            Some("trim_horizon") => Position::TrimHorizon,
-            Some("shard_end") => Position::ShardEnd,
-            Some(text) if text.ends_with('s') => Position::AtTimestamp(START + duration(text)?),
-            Some(number) => match inner(number)? {
-                (number, None) => Position::After(number.into()),
-                (number, Some(inner)) => Position::Within(number.into(), inner),
-            },
-        };
-        let arrived = arguments.key("arrived");
-        let arrived = arrived.as_deref().map(duration).transpose()?;
-        let checkpoint = Checkpoint {
-            position: from.clone(),
-            arrival: arrived.map(|after| START + after),
-            marks: marks(arguments)?,
-            window: window_checkpoint(arguments)?,
-            counts: None,
-        };
-        let tumbling_window = arguments.key("tumbling_window");
-        let tumbling_window = tumbling_window.as_deref().map(duration).transpose()?;
-        let skip_before = arguments.key("skip_before");
-        let skip_before = skip_before.as_deref().map(duration).transpose()?;
-        let has_destination = arguments.key("on_failure").as_deref() == Some("on");
-        let has_letters = arguments.key("dead_letters").as_deref() == Some("on");
-        let settings = ShardConsumerSettings {
-            delivers_given_up: has_destination || has_letters,
-            mapping: StreamSettings {
-                starting_position: from,
-                recreated_position: Position::TrimHorizon,
-                skip_before: skip_before.map(|after| START + after),
-                batch_size: arguments.number("batch_size", 100)?,
-                maximum_batching_window: arguments.duration("window", "0s")?,
-                parallelization_factor: arguments.number("factor", 1)?,
-                tumbling_window,
-                on_failure: DestinationArn::parse(DESTINATION).filter(|_| has_destination),
-                retries: retries(arguments)?,
-            },
-            filter: (arguments.key("filter").as_deref() == Some("on"))
-                .then(sample_filter::criteria),
-            stretch: stretch.clone(),
-            window_len: tumbling_window.map_or(0, |_| WINDOW_LEN),
-            limits: ShardLimits {
-                poll_interval: arguments.duration("poll_interval", "1s")?,
-                catch_up_interval: arguments.duration("catch_up_interval", "200ms")?,
-                read_limit: u32::try_from(arguments.number("read_limit", 1000)?)?,
-                buffer_records: arguments.number("buffer_records", 1000)?,
-                buffer_bytes: arguments.number("buffer_bytes", 10 * PAYLOAD_LIMIT)?,
-                payload_limit: arguments.number("payload_limit", PAYLOAD_LIMIT)?,
-                backoff_jitter_percent: arguments.jitter_percent(),
-            },
-        };
+        let (settings, checkpoint) = configuration(arguments, stretch.as_ref())?;
         if let Some(text) = arguments.key("rate") {
             self.turns = RateTurns::new(rate(&text)?);
         }
@@ -205,7 +151,7 @@ impl ShardRunner {
         Ok(match name {
             "page" => {
                 let from = self.end_read()?;
-                ShardInput::Read(Ok(self.page(&from, arguments)?))
+                ShardInput::Read(Ok(page(&mut self.n_iterators, self.now, &from, arguments)?))
             }
             "read_fails" => {
                 self.end_read()?;
@@ -285,43 +231,6 @@ impl ShardRunner {
     fn end_read(&mut self) -> Result<Cursor, ScriptError> {
         let read = self.read.take();
         read.ok_or_else(|| "no read is in flight".into())
-    }
-
-    fn page(
-        &mut self,
-        from: &Cursor,
-        arguments: &mut Arguments,
-    ) -> Result<ReadResult, ScriptError> {
-        let behind = arguments.duration("behind", "0s")?;
-        let arrival = match arguments.key("arrived") {
-            Some(after) => START + duration(&after)?,
-            None => self.now,
-        };
-        let end_of_shard = arguments.flag("end_of_shard");
-        let has_children = arguments.flag("has_children");
-        let is_new = arguments.flag("new_iterator") || from.iterator.is_none();
-        let is_undated = arguments.flag("undated");
-        let reason = "expected base64";
-        let is_unreadable = arguments.flag("unreadable");
-        let unreadable = is_unreadable.then_some(UnreadableRecord { reason });
-        let records = records(arguments, arrival, is_undated)?;
-        self.n_iterators += 1;
-        let next = (!end_of_shard).then(|| Cursor {
-            iterator: Some(Arc::from(format!("i{}", self.n_iterators))),
-            ..Cursor::at(Position::TrimHorizon)
-        });
-        Ok(ReadResult {
-            start: match is_new {
-                false => PageStart::Continued,
-                true if from.inclusive => PageStart::AtPosition,
-                true => PageStart::AfterPosition,
-            },
-            records,
-            next,
-            behind,
-            has_children,
-            unreadable,
-        })
     }
 
     fn advance(&mut self, time: Duration) -> Result<(), ScriptError> {
@@ -463,6 +372,107 @@ impl ShardRunner {
 
 /// `stretch=FROM..TO`: times, or sequence numbers that both belong to it; `after:NUMBER` and
 /// `trim_horizon` are starts too. With `tip=unreported` the source does not report its tip.
+/// The result of the read at `from`.
+pub(super) fn page(
+    n_iterators: &mut usize,
+    now: Timestamp,
+    from: &Cursor,
+    arguments: &mut Arguments,
+) -> Result<ReadResult, ScriptError> {
+    let behind = arguments.duration("behind", "0s")?;
+    let arrival = match arguments.key("arrived") {
+        Some(after) => START + duration(&after)?,
+        None => now,
+    };
+    let end_of_shard = arguments.flag("end_of_shard");
+    let has_children = arguments.flag("has_children");
+    let is_new = arguments.flag("new_iterator") || from.iterator.is_none();
+    let is_undated = arguments.flag("undated");
+    let reason = "expected base64";
+    let is_unreadable = arguments.flag("unreadable");
+    let unreadable = is_unreadable.then_some(UnreadableRecord { reason });
+    let records = records(arguments, arrival, is_undated)?;
+    *n_iterators += 1;
+    let next = (!end_of_shard).then(|| Cursor {
+        iterator: Some(Arc::from(format!("i{n_iterators}"))),
+        ..Cursor::at(Position::TrimHorizon)
+    });
+    Ok(ReadResult {
+        start: match is_new {
+            false => PageStart::Continued,
+            true if from.inclusive => PageStart::AtPosition,
+            true => PageStart::AfterPosition,
+        },
+        records,
+        next,
+        behind,
+        has_children,
+        unreadable,
+    })
+}
+
+/// What a machine of a shard is configured with, and where it continues.
+pub(super) fn configuration(
+    arguments: &mut Arguments,
+    stretch: Option<&StretchSettings>,
+) -> Result<(ShardConsumerSettings, Checkpoint), ScriptError> {
+    let from = match arguments.key("from").as_deref() {
+        None => match stretch {
+            Some(it) => it.stretch.position(),
+            None => Position::TrimHorizon,
+        },
+        Some("trim_horizon") => Position::TrimHorizon,
+        Some("shard_end") => Position::ShardEnd,
+        Some(text) if text.ends_with('s') => Position::AtTimestamp(START + duration(text)?),
+        Some(number) => match inner(number)? {
+            (number, None) => Position::After(number.into()),
+            (number, Some(inner)) => Position::Within(number.into(), inner),
+        },
+    };
+    let arrived = arguments.key("arrived");
+    let arrived = arrived.as_deref().map(duration).transpose()?;
+    let checkpoint = Checkpoint {
+        position: from.clone(),
+        arrival: arrived.map(|after| START + after),
+        marks: marks(arguments)?,
+        window: window_checkpoint(arguments)?,
+        counts: None,
+    };
+    let tumbling_window = arguments.key("tumbling_window");
+    let tumbling_window = tumbling_window.as_deref().map(duration).transpose()?;
+    let skip_before = arguments.key("skip_before");
+    let skip_before = skip_before.as_deref().map(duration).transpose()?;
+    let has_destination = arguments.key("on_failure").as_deref() == Some("on");
+    let has_letters = arguments.key("dead_letters").as_deref() == Some("on");
+    let settings = ShardConsumerSettings {
+        delivers_given_up: has_destination || has_letters,
+        mapping: StreamSettings {
+            starting_position: from,
+            recreated_position: Position::TrimHorizon,
+            skip_before: skip_before.map(|after| START + after),
+            batch_size: arguments.number("batch_size", 100)?,
+            maximum_batching_window: arguments.duration("window", "0s")?,
+            parallelization_factor: arguments.number("factor", 1)?,
+            tumbling_window,
+            on_failure: DestinationArn::parse(DESTINATION).filter(|_| has_destination),
+            retries: retries(arguments)?,
+        },
+        filter: (arguments.key("filter").as_deref() == Some("on")).then(sample_filter::criteria),
+        stretch: stretch.cloned(),
+        window_len: tumbling_window.map_or(0, |_| WINDOW_LEN),
+        limits: ShardLimits {
+            poll_interval: arguments.duration("poll_interval", "1s")?,
+            catch_up_interval: arguments.duration("catch_up_interval", "200ms")?,
+            read_limit: u32::try_from(arguments.number("read_limit", 1000)?)?,
+            buffer_records: arguments.number("buffer_records", 1000)?,
+            buffer_bytes: arguments.number("buffer_bytes", 10 * PAYLOAD_LIMIT)?,
+            payload_limit: arguments.number("payload_limit", PAYLOAD_LIMIT)?,
+            backoff_jitter_percent: arguments.jitter_percent(),
+        },
+    };
+    Ok((settings, checkpoint))
+}
+
 fn stretch(arguments: &mut Arguments) -> Result<Option<StretchSettings>, ScriptError> {
     let Some(text) = arguments.key("stretch") else {
         return Ok(None);
@@ -524,19 +534,12 @@ fn command_text(command: &ShardCommand) -> String {
             )
         }
         ShardCommand::Deliver { failure, .. } => format!("deliver {}", failure_text(failure)),
-        ShardCommand::Save(checkpoint) => {
-            let position = position_text(&checkpoint.position);
-            let marks = marks_text(&checkpoint.marks);
-            let window = checkpoint.window.as_ref();
-            let window = window.map_or_else(String::new, |window| {
-                let state = window.state.as_ref().map(state_text);
-                let state = state.map_or_else(String::new, |state| format!(" state={state}"));
-                format!(" window={}{state}", window_text(window.bounds))
-            });
-            format!("save {position}{marks}{window}")
-        }
+        ShardCommand::Save(checkpoint) => format!("save {}", checkpoint_text(checkpoint)),
         ShardCommand::Report(Report::FilteredOut { n_records }) => {
             format!("report {n_records} filtered out")
+        }
+        ShardCommand::Report(Report::BeforeStart { n_records }) => {
+            format!("report {n_records} before the start")
         }
         ShardCommand::Report(Report::OutsideHashKeyRange { n_records }) => {
             format!("report {n_records} outside of the hash key range")
@@ -595,7 +598,7 @@ fn failure_text(failure: &FailureRecord) -> String {
 }
 
 /// `7` or, of an aggregate, `7.0`.
-fn names(records: &[Record]) -> String {
+pub(super) fn names(records: &[Record]) -> String {
     let name = |record: &Record| {
         let number = record.sequence_number();
         let inner = record.inner();
@@ -605,7 +608,7 @@ fn names(records: &[Record]) -> String {
 }
 
 /// The reverse, with the index.
-fn inner(name: &str) -> Result<(&str, Option<u32>), ScriptError> {
+pub(super) fn inner(name: &str) -> Result<(&str, Option<u32>), ScriptError> {
     Ok(match name.split_once('.') {
         None => (name, None),
         Some((number, inner)) => (number, Some(inner.parse()?)),
@@ -649,7 +652,7 @@ fn with_state(outcome: Outcome, state: Option<ReturnedState>) -> Outcome {
     }
 }
 
-fn call_text(call: &WindowCall) -> String {
+pub(super) fn call_text(call: &WindowCall) -> String {
     let window = window_text(call.bounds);
     let state = state_text(&call.state);
     let is_final = if call.is_final { " final" } else { "" };
@@ -671,7 +674,19 @@ fn window_text(bounds: WindowBounds) -> String {
     format!("{}s..{}s", seconds(bounds.start), seconds(bounds.end))
 }
 
-fn position_text(position: &Position) -> String {
+pub(super) fn checkpoint_text(checkpoint: &Checkpoint) -> String {
+    let position = position_text(&checkpoint.position);
+    let marks = marks_text(&checkpoint.marks);
+    let window = checkpoint.window.as_ref();
+    let window = window.map_or_else(String::new, |window| {
+        let state = window.state.as_ref().map(state_text);
+        let state = state.map_or_else(String::new, |state| format!(" state={state}"));
+        format!(" window={}{state}", window_text(window.bounds))
+    });
+    format!("{position}{marks}{window}")
+}
+
+pub(super) fn position_text(position: &Position) -> String {
     match position {
         Position::At(number) => format!("at {number}"),
         Position::After(number) => format!("after {number}"),

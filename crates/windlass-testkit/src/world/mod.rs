@@ -85,6 +85,8 @@ pub struct Totals {
     pub deliveries: u64,
     /// Records that were given up without a destination.
     pub dropped: u64,
+    /// Skips by an operator.
+    pub skips: u64,
 }
 
 impl AddAssign for Totals {
@@ -103,6 +105,7 @@ impl AddAssign for Totals {
         self.invocations += other.invocations;
         self.deliveries += other.deliveries;
         self.dropped += other.dropped;
+        self.skips += other.skips;
     }
 }
 
@@ -124,6 +127,7 @@ impl fmt::Display for Totals {
             (self.invocations, "invocations"),
             (self.deliveries, "deliveries"),
             (self.dropped, "records dropped"),
+            (self.skips, "skips"),
         ];
         for (n, what) in others.into_iter().filter(|(n, _)| 0 < *n) {
             write!(f, ", {n} {what}")?;

@@ -1,5 +1,7 @@
 //! The world of one shard of a mapping.
 
+mod skip;
+
 use std::collections::BTreeSet;
 use std::mem;
 
@@ -12,6 +14,7 @@ use windlass_core::stretch::{StretchEnd, StretchSettings};
 use windlass_core::time::Timestamp;
 use windlass_engine::dead_letters::Keep;
 
+use self::skip::Skips;
 use super::plan::{Plan, START};
 use super::shard_io::{DeadLetters, Destination, Function, Source, Store, mark};
 use super::shard_replay::{self, Turns, Wait};
@@ -65,6 +68,7 @@ struct World {
     /// The state of a window was dropped, so its records are in no final invocation.
     window_was_dropped: bool,
     turns: Turns,
+    skips: Skips,
     /// By how many milliseconds the consumer believes that the clock of the source is ahead.
     told: Option<i64>,
     now: Timestamp,
@@ -135,6 +139,7 @@ impl World {
             repairable: BTreeSet::new(),
             window_was_dropped: false,
             turns: Turns::new(&mut rng),
+            skips: Skips::new(seed),
             told: None,
             now: START,
             rng,
@@ -226,6 +231,7 @@ impl World {
         if self.rng.per_mille(self.plan.idle_timer) && self.instance.is_some() {
             self.fire(trace)?;
         }
+        self.draw_skip(trace)?;
         if self.rng.per_mille(self.plan.crash) && self.instance.is_some() {
             trace.record(|| "crash".to_owned());
             self.totals.crashes += 1;
@@ -306,6 +312,7 @@ impl World {
     }
 
     fn start(&mut self, trace: &mut Trace) -> Result<(), BrokenInvariant> {
+        self.run_skip(trace)?;
         let from = self.store.checkpoint.clone();
         trace.record(|| format!("start at {from:?}"));
         self.store.taken = false;
@@ -485,6 +492,7 @@ impl World {
                 self.window_was_dropped = true;
             }
             Report::FilteredOut { .. }
+            | Report::BeforeStart { .. }
             | Report::OutsideHashKeyRange { .. }
             | Report::RecordTooLarge { .. }
             | Report::Unreadable(_)

@@ -389,7 +389,7 @@ impl Function {
     }
 
     /// The records of a state; none of the empty one.
-    fn of_state(&self, state: &WindowState) -> Vec<usize> {
+    pub(super) fn of_state(&self, state: &WindowState) -> Vec<usize> {
         let text = str::from_utf8(state.json()).unwrap_or_default();
         match text.trim_end().parse::<usize>() {
             Ok(number) => self.states[number - 1].clone(),

@@ -98,6 +98,7 @@ fn view(records: &[Record]) -> ShardView {
         buffered_bytes: records.iter().map(Record::event_len).sum(),
         in_flight_records: 0,
         attempt: 1,
+        retried: Vec::new(),
         last_outcome: None,
         waiting: None,
         gap: None,

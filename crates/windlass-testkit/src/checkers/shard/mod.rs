@@ -588,6 +588,7 @@ fn reports_are_expected(model: &mut Model, report: &Report, contents: &Contents)
             sequence_number, ..
         } => contents.first_of(sequence_number.as_str()).is_some(),
         Report::FilteredOut { .. }
+        | Report::BeforeStart { .. }
         | Report::OutsideHashKeyRange { .. }
         | Report::Dropped(_)
         | Report::Unreadable(_)

@@ -202,7 +202,7 @@ impl Model {
     }
 
     fn deliver(&mut self, records: Vec<(Record, bool)>, contents: &Contents, now: Timestamp) {
-        let (mut n_filtered_out, mut n_outside) = (0, 0);
+        let (mut n_filtered_out, mut n_before_start, mut n_outside) = (0, 0, 0);
         for (record, was_marked) in records {
             let index = contents.index_of(&record);
             let index = index.expect("it was read");
@@ -212,8 +212,8 @@ impl Model {
             let filtered_out =
                 self.settings.filter.is_some() && !sample_filter::matches(record.event());
             let is_unreadable = record.unreadable().is_some();
-            let unwanted = (filtered_out && !is_unreadable)
-                || self.settings.mapping.skip_before.is_some_and(early);
+            let is_early = self.settings.mapping.skip_before.is_some_and(early);
+            let unwanted = (filtered_out && !is_unreadable) || is_early;
             let limit = self.settings.limits.payload_limit - self.settings.window_len;
             let too_large = limit < event_bytes(std::iter::once(size));
             let is_dropped = (too_large || is_unreadable) && !self.settings.delivers_given_up;
@@ -230,7 +230,8 @@ impl Model {
             });
             let inner = record.inner().filter(|_| !was_marked);
             n_outside += usize::from(inner.is_some_and(|it| it.is_outside_hash_key_range));
-            n_filtered_out += usize::from(unwanted && !was_marked);
+            n_before_start += usize::from(is_early && !was_marked);
+            n_filtered_out += usize::from(unwanted && !is_early && !was_marked);
             if was_marked || unwanted {
                 continue;
             }
@@ -265,7 +266,11 @@ impl Model {
         let outside = (n_outside != 0).then_some(Report::OutsideHashKeyRange {
             n_records: n_outside,
         });
+        let before_start = (n_before_start != 0).then_some(Report::BeforeStart {
+            n_records: n_before_start,
+        });
         self.expected_reports.extend(filtered_out);
+        self.expected_reports.extend(before_start);
         self.expected_reports.extend(outside);
         self.advance_resolved();
     }
