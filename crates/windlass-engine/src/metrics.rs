@@ -28,6 +28,7 @@ const INVOKED: &str = "windlass_invoked_events_total";
 const FAILED_INVOKE: &str = "windlass_failed_invoke_events_total";
 const DROPPED: &str = "windlass_dropped_events_total";
 const DEAD_LETTER_EVENTS: &str = "windlass_dead_letter_events_total";
+const SKIPPED: &str = "windlass_skipped_events_total";
 const TRIMMED_GAPS: &str = "windlass_trimmed_gaps_total";
 const RECREATED: &str = "windlass_recreated_shards_total";
 const LOST: &str = "windlass_lost_shards_total";
@@ -57,7 +58,7 @@ const FUNCTION_EXITS: &str = "windlass_function_exits_total";
 const REFUSED_REQUESTS: &str = "windlass_refused_requests_total";
 const LOG_LINES_DROPPED: &str = "windlass_log_lines_dropped_total";
 
-const COUNTERS: [CounterOfCounts; 14] = [
+const COUNTERS: [CounterOfCounts; 15] = [
     (POLLED, "events read from the source", |counts| {
         counts.polled.get()
     }),
@@ -88,6 +89,11 @@ const COUNTERS: [CounterOfCounts; 14] = [
         DEAD_LETTER_EVENTS,
         "events given up and kept as dead letters",
         |counts| counts.dead_letters.get(),
+    ),
+    (
+        SKIPPED,
+        "events skipped by an operator, or since they arrived before the start of their mapping",
+        |counts| counts.skipped.get(),
     ),
     (
         TRIMMED_GAPS,

@@ -338,9 +338,7 @@ impl ShardSkip {
         if self.extent.is_passed() {
             self.finish(SkipEnd::Complete);
         }
-        for lane in &mut self.lanes {
-            self.batches.extend(lane.runs.take_ended());
-        }
+        self.take_batches();
     }
 
     /// Skips a record, unless it is not meant.
@@ -365,8 +363,18 @@ impl ShardSkip {
     fn end_batches(&mut self) {
         for lane in &mut self.lanes {
             lane.runs.end();
-            self.batches.extend(lane.runs.take_ended());
         }
+        self.take_batches();
+    }
+
+    /// Takes the batches that are complete, in the order of their first records: so the checkpoint moves
+    /// with them.
+    fn take_batches(&mut self) {
+        let lanes = self.lanes.iter_mut();
+        let ended = lanes.flat_map(|lane| lane.runs.take_ended());
+        let mut ended: Vec<_> = ended.collect();
+        ended.sort_by_key(|run| run.tickets[0]);
+        self.batches.extend(ended);
     }
 
     fn finish(&mut self, end: SkipEnd) {

@@ -269,9 +269,8 @@ impl Model {
         let before_start = (n_before_start != 0).then_some(Report::BeforeStart {
             n_records: n_before_start,
         });
-        self.expected_reports.extend(filtered_out);
-        self.expected_reports.extend(before_start);
-        self.expected_reports.extend(outside);
+        let counts = [filtered_out, before_start, outside];
+        self.expected_reports.extend(counts.into_iter().flatten());
         self.advance_resolved();
     }
 
