@@ -220,18 +220,20 @@ impl AdapterFactory for Adapters {
         function: &Arn,
     ) -> Result<Arc<dyn StreamReader>, PortError> {
         let clients = self.aws.clients_for(&source.arn);
+        let n_lanes = source.settings.parallelization_factor;
         Ok(match source.kind {
             StreamKind::Kinesis => {
                 let identity = self.identity_of(function);
                 let consumer = source.consumer.as_ref();
-                let reader = KinesisReader::new(&clients, &source.arn, consumer, &identity);
+                let reader = KinesisReader::new(&clients, &source.arn, consumer, &identity)
+                    .with_lanes(n_lanes);
                 Arc::new(match source.takes_aggregates_apart {
                     true => reader.taking_aggregates_apart(),
                     false => reader,
                 })
             }
             StreamKind::DynamoDbStreams => {
-                Arc::new(DynamoDbStreamsReader::new(&clients, &source.arn))
+                Arc::new(DynamoDbStreamsReader::new(&clients, &source.arn).with_lanes(n_lanes))
             }
         })
     }
