@@ -25,7 +25,7 @@ use tokio::runtime::{Builder, Runtime};
 use windlass_core::arn::Arn;
 use windlass_core::mapping::{MessageBackoff, QueueSettings, QueueSource};
 
-use crate::aws::{AwsClients, CallRules, ServerClock, timeouts};
+use crate::aws::{AwsClients, CallRules, ServerClock, Service, timeouts};
 
 /// An HTTP client with scripted responses.
 #[derive(Clone, Debug, Default)]
@@ -124,9 +124,7 @@ impl TestHttp {
             rules: CallRules::default(),
             kinesis_clock,
             dynamodb_streams_clock: streams_clock,
-            custom_kinesis: false,
-            custom_dynamodb_streams: false,
-            custom_sqs: true,
+            custom_endpoints: Arc::new([Service::Sqs].into()),
         };
         (http, clients)
     }
