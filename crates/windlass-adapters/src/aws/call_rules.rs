@@ -15,6 +15,7 @@ use aws_smithy_types::body::SdkBody;
 use aws_smithy_types::config_bag::ConfigBag;
 use http_body_util::Limited;
 
+use super::calls::Call;
 use super::credentials::CurrentCredentials;
 use super::fault::is_rejection_of_credentials;
 use super::raw::metadata;
@@ -28,37 +29,6 @@ const WITHOUT_LIMIT: &str = "SubscribeToShard";
 
 /// Limit of the response to a call that failed.
 const MAX_ERROR_BYTES: usize = 64 * 1024;
-
-/// The permission that a call needs, as policies spell it. Attached to the response.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Action(pub(super) String);
-
-impl Action {
-    /// <https://docs.aws.amazon.com/service-authorization/latest/reference/reference_policies_actions-resources-contextkeys.html>
-    fn of(call: &Metadata) -> Self {
-        let prefix = match call.service() {
-            "Kinesis" => "kinesis",
-            "DynamoDB Streams" => "dynamodb",
-            "SQS" => "sqs",
-            "Lambda" => "lambda",
-            "SNS" => "sns",
-            "S3" => "s3",
-            other => other,
-        };
-        let name = match call.name() {
-            "Invoke" => "InvokeFunction",
-            "DeleteMessageBatch" => "DeleteMessage",
-            "ChangeMessageVisibilityBatch" => "ChangeMessageVisibility",
-            other => other,
-        };
-        Self(format!("{prefix}:{name}"))
-    }
-
-    /// Whether its service has a protocol of XML, not one of JSON.
-    pub(super) fn answers_in_xml(&self) -> bool {
-        self.0.starts_with("sns:") || self.0.starts_with("s3:")
-    }
-}
 
 /// Repeats a call only if its connection was lost or could not be made. All other failures are the
 /// consumers' to repeat: a repeated throttled call would be throttled again, and counts.
@@ -88,14 +58,14 @@ impl ClassifyRetry for OnlyLostConnections {
     }
 }
 
-/// Bounds responses, attaches the [`Action`], and reports rejected credentials.
+/// Bounds responses, attaches the [`Call`], and reports rejected credentials.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct CallRules {
     pub(super) credentials: Option<CurrentCredentials>,
 }
 
 impl CallRules {
-    /// Bounds a response whose body was not read yet, and attaches the [`Action`] to an error.
+    /// Bounds a response whose body was not read yet, and attaches the [`Call`] to an error.
     pub(super) fn bound(response: &mut HttpResponse, call: &Metadata) {
         let limit = if response.status().is_success() {
             if call.name() == WITHOUT_LIMIT {
@@ -103,7 +73,9 @@ impl CallRules {
             }
             MAX_RESPONSE_BYTES
         } else {
-            response.add_extension(Action::of(call));
+            if let Some(call) = Call::find(call.service(), call.name()) {
+                response.add_extension(call);
+            }
             MAX_ERROR_BYTES
         };
         let body = std::mem::replace(response.body_mut(), SdkBody::taken());

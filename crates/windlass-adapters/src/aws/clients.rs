@@ -17,6 +17,7 @@ use futures::FutureExt as _;
 use windlass_core::arn::Arn;
 
 use super::call_rules::{CallRules, OnlyLostConnections};
+use super::calls::{DynamoDbStreams, Kinesis, Lambda, S3, Sns, Sqs};
 use super::credentials::CurrentCredentials;
 use super::partition::is_region;
 use super::server_clock::ServerClock;
@@ -66,6 +67,26 @@ impl Service {
             Self::Lambda => "lambda",
         }
     }
+
+    /// Whether it has a protocol of XML, not one of JSON.
+    pub(super) const fn answers_in_xml(self) -> bool {
+        match self {
+            Self::Sns | Self::S3 => true,
+            Self::Kinesis | Self::DynamoDbStreams | Self::Sqs | Self::Lambda => false,
+        }
+    }
+
+    /// Its identifier in the SDK.
+    pub(super) const fn sdk_id(self) -> &'static str {
+        match self {
+            Self::Kinesis => "Kinesis",
+            Self::DynamoDbStreams => "DynamoDB Streams",
+            Self::Sqs => "SQS",
+            Self::Sns => "SNS",
+            Self::S3 => "S3",
+            Self::Lambda => "Lambda",
+        }
+    }
 }
 
 /// How AWS is reached.
@@ -97,12 +118,12 @@ pub struct Aws {
 /// Clients of all services in one region. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct AwsClients {
-    pub(crate) kinesis: aws_sdk_kinesis::Client,
-    pub(crate) dynamodb_streams: aws_sdk_dynamodbstreams::Client,
-    pub(crate) sqs: aws_sdk_sqs::Client,
-    pub(crate) sns: aws_sdk_sns::Client,
-    pub(crate) s3: aws_sdk_s3::Client,
-    pub(crate) lambda: aws_sdk_lambda::Client,
+    pub(crate) kinesis: Kinesis,
+    pub(crate) dynamodb_streams: DynamoDbStreams,
+    pub(crate) sqs: Sqs,
+    pub(crate) sns: Sns,
+    pub(crate) s3: S3,
+    pub(crate) lambda: Lambda,
     /// Opens a connection for each subscription to a shard; `None`: the client of all other calls.
     /// Over HTTP/2, subscriptions that are not read would stop all others on their connection, and its
     /// number of streams is limited.
@@ -226,8 +247,8 @@ impl AwsClients {
             }};
         }
         macro_rules! client {
-            ($sdk:ident, $service:expr, $clock:expr) => {
-                $sdk::Client::from_conf(config!($sdk, $service, $clock).build())
+            ($client:ident, $sdk:ident, $clock:expr) => {
+                $client::new(config!($sdk, Service::$client, $clock).build())
             };
         }
         let clocks: [ServerClock; 3] = Default::default();
@@ -241,16 +262,16 @@ impl AwsClients {
             s3
         };
         Self {
-            kinesis: client!(aws_sdk_kinesis, Service::Kinesis, kinesis_clock),
+            kinesis: client!(Kinesis, aws_sdk_kinesis, kinesis_clock),
             dynamodb_streams: client!(
+                DynamoDbStreams,
                 aws_sdk_dynamodbstreams,
-                Service::DynamoDbStreams,
                 dynamodb_streams_clock
             ),
-            sqs: client!(aws_sdk_sqs, Service::Sqs, unwatched),
-            sns: client!(aws_sdk_sns, Service::Sns, unwatched),
-            s3: aws_sdk_s3::Client::from_conf(s3.build()),
-            lambda: client!(aws_sdk_lambda, Service::Lambda, unwatched),
+            sqs: client!(Sqs, aws_sdk_sqs, unwatched),
+            sns: client!(Sns, aws_sdk_sns, unwatched),
+            s3: S3::new(s3.build()),
+            lambda: client!(Lambda, aws_sdk_lambda, unwatched),
             subscription_http: None,
             rules: rules.clone(),
             kinesis_clock,
@@ -314,17 +335,8 @@ pub(crate) fn timeouts() -> TimeoutConfig {
 
 /// Whether the environment or the profile has an endpoint for a service, or one for all services.
 fn has_custom_endpoint(shared: &SdkConfig, service: Service) -> bool {
-    // The identifiers of the SDK.
-    let id = match service {
-        Service::Kinesis => "Kinesis",
-        Service::DynamoDbStreams => "DynamoDB Streams",
-        Service::Sqs => "SQS",
-        Service::Sns => "SNS",
-        Service::S3 => "S3",
-        Service::Lambda => "Lambda",
-    };
     let key = ServiceConfigKey::builder()
-        .service_id(id)
+        .service_id(service.sdk_id())
         .env("AWS_ENDPOINT_URL")
         .profile("endpoint_url")
         .build();
@@ -341,13 +353,15 @@ mod tests {
 
     fn regions(client: &AwsClients) -> Vec<String> {
         let regions = [
-            client.kinesis.config().region(),
-            client.dynamodb_streams.config().region(),
-            client.sqs.config().region(),
-            client.lambda.config().region(),
+            client.kinesis.region(),
+            client.dynamodb_streams.region(),
+            client.sqs.region(),
+            client.sns.region(),
+            client.s3.region(),
+            client.lambda.region(),
         ];
         let regions = regions.into_iter().flatten();
-        regions.map(ToString::to_string).collect()
+        regions.map(str::to_owned).collect()
     }
 
     /// The URI of an object as it is put with an endpoint, and whether it has a checksum.
@@ -391,16 +405,16 @@ mod tests {
         .await;
         let of = |text: &str| regions(&aws.clients_for(&Arn::parse(text).unwrap()));
         let queue = "arn:aws:sqs:us-gov-west-1:000000000000:q";
-        assert_eq!(of(queue), ["us-gov-west-1"; 4]);
-        assert_eq!(of(queue), ["us-gov-west-1"; 4]);
+        assert_eq!(of(queue), ["us-gov-west-1"; 6]);
+        assert_eq!(of(queue), ["us-gov-west-1"; 6]);
         assert_eq!(aws.others.lock().unwrap().len(), 1, "clients are reused");
         let long = "arn:aws-eusc:kinesis:eusc-de-east-1:000000000000:stream/s";
-        assert_eq!(of(long), ["eusc-de-east-1"; 4]);
+        assert_eq!(of(long), ["eusc-de-east-1"; 6]);
         let home = "arn:aws:kinesis:eu-west-1:000000000000:stream/s";
-        assert_eq!(of(home), ["eu-west-1"; 4]);
+        assert_eq!(of(home), ["eu-west-1"; 6]);
         for region in ["elasticmq", "ddblocal", "", "000000000000", "a-b-1"] {
             let arn = format!("arn:aws:sqs:{region}:000000000000:q");
-            assert_eq!(of(&arn), ["eu-west-1"; 4], "{arn}");
+            assert_eq!(of(&arn), ["eu-west-1"; 6], "{arn}");
         }
         for number in 1..=2 * MAX_REGIONS {
             of(&format!("arn:aws:sqs:eu-south-{number}:000000000000:q"));

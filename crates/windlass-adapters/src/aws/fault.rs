@@ -10,7 +10,7 @@ use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use windlass_core::outcome::Fault;
 use windlass_engine::ports::{BoxError, PortError, chain};
 
-use super::call_rules::Action;
+use super::calls::Call;
 use crate::tls_roots;
 
 /// Codes that request fewer calls.
@@ -127,8 +127,9 @@ where
         };
     }
     let response = error.raw_response().filter(|it| {
-        let action = it.extension::<Action>();
-        !it.status().is_server_error() && !action.is_some_and(Action::answers_in_xml)
+        let call = it.extension::<Call>();
+        let answers_in_xml = call.is_some_and(|call| call.service().answers_in_xml());
+        !it.status().is_server_error() && !answers_in_xml
     });
     if let Some(explanation) = response.and_then(|it| explain_xml(it.body().bytes()?)) {
         return PortError {
@@ -148,8 +149,8 @@ where
         if let Some(message) = error.message().filter(|message| !message.is_empty()) {
             text = format!("{text}: {message}");
         }
-        let action = service.raw().extension::<Action>();
-        let remedy = error.code().and_then(|code| remedy(code, action));
+        let call = service.raw().extension::<Call>();
+        let remedy = error.code().and_then(|code| remedy(code, call));
         if let Some(remedy) = remedy.filter(|_| fault != Fault::UnknownPosition) {
             text = format!("{text}; {remedy}");
         }
@@ -227,10 +228,10 @@ pub(super) fn unusable_response(operation: String, cause: impl Into<BoxError>) -
 }
 
 /// What an operator can do about an error that does not resolve itself.
-fn remedy(code: &str, action: Option<&Action>) -> Option<String> {
+fn remedy(code: &str, call: Option<&Call>) -> Option<String> {
     let code = without_prefix(code);
     let text = if is_forbidden(code) {
-        let action = action.map_or("this action", |action| &action.0);
+        let action = call.map_or("this action", |call| call.action());
         return Some(format!(
             "grant {action} on this resource to the daemon's AWS credentials"
         ));
@@ -354,6 +355,7 @@ mod tests {
     use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider, future};
 
     use super::*;
+    use crate::aws::Kinesis;
 
     #[test]
     fn codes_are_classified() {
@@ -418,9 +420,9 @@ mod tests {
             .endpoint_url("http://127.0.0.1:9")
             .credentials_provider(credentials)
             .build();
-        let client = aws_sdk_kinesis::Client::from_conf(config);
-        let response = client.list_streams().send().await;
-        port_error("ListStreams".to_owned(), response.unwrap_err())
+        let client = Kinesis::new(config);
+        let response = client.list_shards().send().await;
+        port_error("ListShards".to_owned(), response.unwrap_err())
     }
 
     /// A provider that always fails.

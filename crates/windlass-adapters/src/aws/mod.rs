@@ -6,6 +6,7 @@
 
 pub mod bucket;
 mod call_rules;
+mod calls;
 mod clients;
 mod credentials;
 pub mod dynamodb_streams;
@@ -22,6 +23,7 @@ mod shard_api;
 pub mod sqs;
 mod subscription;
 
+pub use calls::{Call, DynamoDbStreams, Kinesis, Lambda, Resource, S3, Sns, Sqs, Use};
 pub use clients::{Aws, AwsClients, AwsSettings, Service, region_of_profile};
 pub use partition::Partition;
 #[cfg(test)]
