@@ -7,6 +7,7 @@ mod fan_out;
 mod json;
 mod kinesis;
 mod malformed;
+mod policies;
 mod prepared_call;
 mod queues;
 mod redrive;
