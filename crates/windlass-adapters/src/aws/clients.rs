@@ -1,7 +1,7 @@
 //! SDK clients for each service and region, from one configuration.
 
-use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use aws_config::meta::region::ProvideRegion;
@@ -133,12 +133,8 @@ pub struct AwsClients {
     /// The clocks of the servers of both, as their answers show them.
     pub(crate) kinesis_clock: ServerClock,
     pub(crate) dynamodb_streams_clock: ServerClock,
-    /// Whether Kinesis has an endpoint other than AWS's.
-    pub(crate) custom_kinesis: bool,
-    /// The same of DynamoDB Streams.
-    pub(crate) custom_dynamodb_streams: bool,
-    /// The same for SQS.
-    pub(crate) custom_sqs: bool,
+    /// Services with an endpoint other than AWS's.
+    pub(crate) custom_endpoints: Arc<BTreeSet<Service>>,
 }
 
 impl Aws {
@@ -280,10 +276,18 @@ impl AwsClients {
             rules: rules.clone(),
             kinesis_clock,
             dynamodb_streams_clock,
-            custom_kinesis: is_custom(Service::Kinesis),
-            custom_dynamodb_streams: is_custom(Service::DynamoDbStreams),
-            custom_sqs: is_custom(Service::Sqs),
+            custom_endpoints: Arc::new(
+                Service::ALL
+                    .into_iter()
+                    .filter(|it| is_custom(*it))
+                    .collect(),
+            ),
         }
+    }
+
+    /// Whether a service has an endpoint other than AWS's.
+    pub(crate) fn is_custom(&self, service: Service) -> bool {
+        self.custom_endpoints.contains(&service)
     }
 }
 

@@ -32,7 +32,7 @@ use windlass_engine::requests::{QueueOperation, QueueRequests};
 
 use super::fault::{fault_of_code, port_error, unusable_response};
 use super::raw::RawCall;
-use super::{AwsClients, Partition};
+use super::{AwsClients, Partition, Service};
 use crate::wire::sqs::{EventTemplate, ReceiveMessageParser};
 
 /// Limit of entries of one batch call.
@@ -118,7 +118,7 @@ fn url_at_aws(queue: &Arn) -> String {
 
 /// The URL of a queue, for calls about it.
 pub(crate) async fn queue_url(clients: &AwsClients, queue: &Arn) -> Result<String, PortError> {
-    if !clients.custom_sqs {
+    if !clients.is_custom(Service::Sqs) {
         return Ok(url_at_aws(queue));
     }
     let call = clients.sqs.get_queue_url().queue_name(queue.resource());
@@ -136,7 +136,7 @@ pub(crate) async fn queue_url(clients: &AwsClients, queue: &Arn) -> Result<Strin
 /// Checks that a queue exists and is accessible.
 pub(super) async fn exists(clients: &AwsClients, queue: &Arn) -> Result<(), PortError> {
     let url = queue_url(clients, queue).await?;
-    if clients.custom_sqs {
+    if clients.is_custom(Service::Sqs) {
         return Ok(());
     }
     let call = clients.sqs.get_queue_attributes().queue_url(url);

@@ -26,7 +26,8 @@ use windlass_core::arn::Arn;
 use windlass_core::mapping::{MessageBackoff, QueueSettings, QueueSource};
 
 use crate::aws::{
-    AwsClients, CallRules, DynamoDbStreams, Kinesis, Lambda, S3, ServerClock, Sns, Sqs, timeouts,
+    AwsClients, CallRules, DynamoDbStreams, Kinesis, Lambda, S3, ServerClock, Service, Sns, Sqs,
+    timeouts,
 };
 
 /// An HTTP client with scripted responses.
@@ -126,9 +127,7 @@ impl TestHttp {
             rules: CallRules::default(),
             kinesis_clock,
             dynamodb_streams_clock: streams_clock,
-            custom_kinesis: false,
-            custom_dynamodb_streams: false,
-            custom_sqs: true,
+            custom_endpoints: Arc::new([Service::Sqs].into()),
         };
         (http, clients)
     }
