@@ -173,8 +173,8 @@ impl Adapters {
                 Arc::clone(target) as _
             }
             FunctionKind::Lambda(arn) => {
-                let client = &self.aws.clients_for(arn).lambda;
-                Arc::new(LambdaTarget::new(client, arn, timeout, limit))
+                let clients = self.aws.clients_as(settings.assume_role.as_ref(), arn);
+                Arc::new(LambdaTarget::new(&clients.lambda, arn, timeout, limit))
             }
         })
     }
@@ -272,7 +272,16 @@ impl AdapterFactory for Adapters {
     }
 
     fn bucket(&self, name: &str) -> Result<Arc<dyn DocumentBucket>, PortError> {
-        Ok(Arc::new(S3Bucket::new(&self.aws.home().s3, name)))
+        let arn = format!("arn:{}:s3:::{name}", self.home.partition);
+        let arn = Arn::parse(&arn).map_err(|error| PortError {
+            operation: format!("reading bucket {name}"),
+            fault: Fault::Gone,
+            source: error.into(),
+        })?;
+        Ok(Arc::new(S3Bucket::new(
+            &self.aws.clients_for(&arn).s3,
+            name,
+        )))
     }
 
     fn sender(&self, queue: &Arn) -> Result<Arc<dyn QueueSender>, PortError> {
@@ -313,7 +322,10 @@ impl ResourceLookup for Adapters {
             Some(FunctionKind::Lambda(lambda)) => lambda.clone(),
             None => arn,
         };
-        find_function(&self.lookup_aws.clients_for(&arn).lambda, &arn).await
+        let role = self
+            .settings_of(&arn)
+            .and_then(|it| it.assume_role.as_ref());
+        find_function(&self.lookup_aws.clients_as(role, &arn).lambda, &arn).await
     }
 
     fn function_arn(&self, name: &FunctionName) -> Option<Arn> {
@@ -380,7 +392,7 @@ mod tests {
                 region: "us-east-1".to_owned(),
                 endpoints: BTreeMap::from([(Service::Kinesis, url)]),
                 placeholder_credentials: true,
-                ca_bundle: None,
+                ..AwsSettings::default()
             },
             account_id: "000000000000".to_owned(),
             functions: BTreeMap::new(),

@@ -19,6 +19,7 @@ pub enum Resource {
     /// The objects of a bucket.
     Object,
     Function,
+    Role,
 }
 
 #[derive(Clone, Copy)]
@@ -167,6 +168,11 @@ calls! {
             invoke -> Invoke, InvokeFluentBuilder;
             "lambda:InvokeFunction" on Function;
     }
+    Sts of aws_sdk_sts {
+        StsAssumeRole:
+            assume_role -> AssumeRole, AssumeRoleFluentBuilder;
+            "sts:AssumeRole" on Role;
+    }
 }
 
 impl Call {
@@ -214,10 +220,11 @@ pub enum Use {
     RedriveToQueue,
     /// A redrive reads failure documents from a bucket.
     RedriveFromBucket,
+    AssumeRole,
 }
 
 impl Use {
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::ReadStream,
         Self::SubscribeToStream,
         Self::ReadTableStream,
@@ -229,6 +236,7 @@ impl Use {
         Self::RedriveFromQueue,
         Self::RedriveToQueue,
         Self::RedriveFromBucket,
+        Self::AssumeRole,
     ];
 
     /// The calls that it makes at AWS. Other servers are asked for the URL of a queue, too.
@@ -267,6 +275,7 @@ impl Use {
                 Call::S3GetObject,
                 Call::S3DeleteObject,
             ],
+            Self::AssumeRole => &[Call::StsAssumeRole],
         }
     }
 }

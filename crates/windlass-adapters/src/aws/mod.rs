@@ -4,6 +4,7 @@
 //! are parsed by `wire` instead, which is many times faster than the SDK's types. Reads of shards,
 //! which are many and mostly empty, have requests that the SDK prepared once (`prepared_call`).
 
+mod assumed_role;
 pub mod bucket;
 mod call_rules;
 mod calls;
@@ -18,14 +19,16 @@ mod partition;
 mod prepared_call;
 pub mod queue_sender;
 mod raw;
+mod roles;
 mod server_clock;
 mod shard_api;
 pub mod sqs;
 mod subscription;
 
-pub use calls::{Call, DynamoDbStreams, Kinesis, Lambda, Resource, S3, Sns, Sqs, Use};
+pub use calls::{Call, DynamoDbStreams, Kinesis, Lambda, Resource, S3, Sns, Sqs, Sts, Use};
 pub use clients::{Aws, AwsClients, AwsSettings, Service, region_of_profile};
 pub use partition::Partition;
+pub use roles::{ArnPattern, ArnPatternError, Role, RoleRule};
 #[cfg(test)]
 pub(crate) use {call_rules::CallRules, clients::timeouts, server_clock::ServerClock};
 

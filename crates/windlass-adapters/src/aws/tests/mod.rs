@@ -11,6 +11,7 @@ mod policies;
 mod prepared_call;
 mod queues;
 mod redrive;
+mod roles;
 mod server_clock;
 mod sqs;
 mod streams;

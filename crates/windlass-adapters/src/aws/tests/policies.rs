@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::aws::{Resource, Use};
 
 /// The policy of each use, and in some files of two.
-const POLICIES: [(&str, &[Use]); 10] = [
+const POLICIES: [(&str, &[Use]); 11] = [
     ("kinesis", &[Use::ReadStream]),
     ("kinesis-enhanced-fan-out", &[Use::SubscribeToStream]),
     ("dynamodb-streams", &[Use::ReadTableStream]),
@@ -23,6 +23,7 @@ const POLICIES: [(&str, &[Use]); 10] = [
         &[Use::RedriveFromQueue, Use::RedriveToQueue],
     ),
     ("redrive-s3", &[Use::RedriveFromBucket]),
+    ("assume-role", &[Use::AssumeRole]),
 ];
 
 fn directory() -> PathBuf {
@@ -55,6 +56,7 @@ fn resource(arn: &str) -> Resource {
         "arn:aws:s3:::BUCKET/aws/lambda/*" => Resource::Object,
         "arn:aws:lambda:REGION:ACCOUNT:function:FUNCTION"
         | "arn:aws:lambda:REGION:ACCOUNT:function:FUNCTION:*" => Resource::Function,
+        "arn:aws:iam::ACCOUNT:role/ROLE" => Resource::Role,
         other => panic!("{other} is not the ARN of a resource that windlass uses"),
     }
 }
