@@ -14,6 +14,7 @@ use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::body::SdkBody;
 use aws_smithy_types::config_bag::ConfigBag;
 use http_body_util::Limited;
+use windlass_core::arn::Arn;
 
 use super::calls::Call;
 use super::credentials::CurrentCredentials;
@@ -62,11 +63,18 @@ impl ClassifyRetry for OnlyLostConnections {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct CallRules {
     pub(super) credentials: Option<CurrentCredentials>,
+    /// The role to which they belong, if they are not the daemon's own.
+    pub(super) role: Option<Arn>,
 }
 
+/// The role with which a call was made. Attached to the response to it.
+#[derive(Clone, Debug)]
+pub(super) struct CallerRole(pub(super) Arn);
+
 impl CallRules {
-    /// Bounds a response whose body was not read yet, and attaches the [`Call`] to an error.
-    pub(super) fn bound(response: &mut HttpResponse, call: &Metadata) {
+    /// Bounds a response whose body was not read yet, and attaches the [`Call`] and the
+    /// [`CallerRole`] to an error.
+    pub(super) fn bound(&self, response: &mut HttpResponse, call: &Metadata) {
         let limit = if response.status().is_success() {
             if call.name() == WITHOUT_LIMIT {
                 return;
@@ -75,6 +83,9 @@ impl CallRules {
         } else {
             if let Some(call) = Call::find(call.service(), call.name()) {
                 response.add_extension(call);
+            }
+            if let Some(role) = &self.role {
+                response.add_extension(CallerRole(role.clone()));
             }
             MAX_ERROR_BYTES
         };
@@ -111,7 +122,7 @@ impl Intercept for CallRules {
         config: &mut ConfigBag,
     ) -> Result<(), BoxError> {
         let call = config.load::<Metadata>().ok_or("a call without a name")?;
-        Self::bound(context.response_mut(), call);
+        self.bound(context.response_mut(), call);
         Ok(())
     }
 
@@ -150,7 +161,10 @@ mod tests {
             ..AwsSettings::default()
         };
         let aws = Aws::with(&settings, Some(http.shared()), None).await;
-        (http, aws.home().clone())
+        (
+            http,
+            aws.clients_for(&Arn::parse("arn:aws:kinesis:us-east-1:1:stream/s").unwrap()),
+        )
     }
 
     #[tokio::test(start_paused = true)]

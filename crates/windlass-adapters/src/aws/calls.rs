@@ -19,6 +19,7 @@ pub enum Resource {
     /// The objects of a bucket.
     Object,
     Function,
+    Role,
 }
 
 #[derive(Clone, Copy)]
@@ -170,6 +171,14 @@ calls! {
             invoke -> Invoke, InvokeFluentBuilder;
             "lambda:InvokeFunction" on Function;
     }
+    Sts of aws_sdk_sts {
+        StsAssumeRole:
+            assume_role -> AssumeRole, AssumeRoleFluentBuilder;
+            "sts:AssumeRole" on Role;
+        StsGetCallerIdentity:
+            get_caller_identity -> GetCallerIdentity, GetCallerIdentityFluentBuilder;
+            "sts:GetCallerIdentity" on Role;
+    }
 }
 
 impl Call {
@@ -217,10 +226,11 @@ pub enum Use {
     RedriveToQueue,
     /// A redrive reads failure documents from a bucket.
     RedriveFromBucket,
+    AssumeRole,
 }
 
 impl Use {
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::ReadStream,
         Self::SubscribeToStream,
         Self::ReadTableStream,
@@ -232,6 +242,7 @@ impl Use {
         Self::RedriveFromQueue,
         Self::RedriveToQueue,
         Self::RedriveFromBucket,
+        Self::AssumeRole,
     ];
 
     /// The calls that it makes at AWS. Other servers are asked for the URL of a queue, too.
@@ -270,6 +281,7 @@ impl Use {
                 Call::S3GetObject,
                 Call::S3DeleteObject,
             ],
+            Self::AssumeRole => &[Call::StsAssumeRole],
         }
     }
 }
@@ -309,6 +321,8 @@ mod tests {
         expected.remove(&Call::SqsGetQueueUrl);
         // Only of other servers: at AWS the permission to publish is checked.
         expected.remove(&Call::SnsGetTopicAttributes);
+        // It needs no permission.
+        expected.remove(&Call::StsGetCallerIdentity);
         assert_eq!(used, expected);
     }
 }

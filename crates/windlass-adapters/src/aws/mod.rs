@@ -4,8 +4,10 @@
 //! are parsed by `wire` instead, which is many times faster than the SDK's types. Reads of shards,
 //! which are many and mostly empty, have requests that the SDK prepared once (`prepared_call`).
 
+mod assumed_role;
 pub mod bucket;
 mod call_rules;
+pub mod caller;
 mod calls;
 pub(crate) mod checks;
 mod clients;
@@ -19,14 +21,16 @@ mod partition;
 mod prepared_call;
 pub mod queue_sender;
 mod raw;
+mod roles;
 mod server_clock;
 mod shard_api;
 pub mod sqs;
 mod subscription;
 
-pub use calls::{Call, DynamoDbStreams, Kinesis, Lambda, Resource, S3, Sns, Sqs, Use};
+pub use calls::{Call, DynamoDbStreams, Kinesis, Lambda, Resource, S3, Sns, Sqs, Sts, Use};
 pub use clients::{Aws, AwsClients, AwsSettings, Service, region_of_profile};
 pub use partition::Partition;
+pub use roles::{ArnPattern, ArnPatternError, Role, RoleRule};
 pub(crate) use server_clock::ServerClock;
 #[cfg(test)]
 pub(crate) use {call_rules::CallRules, clients::timeouts};

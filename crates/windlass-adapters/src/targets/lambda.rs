@@ -322,12 +322,12 @@ fn outcome_of(error: &SdkError<InvokeError>, function: &Arn) -> Outcome {
             no_response("response broken off")
         }
         // The connection is to the service and not to the function: the service or the network has
-        // failed, or there are no credentials.
+        // failed, or there are no credentials or the role cannot be assumed.
         SdkError::DispatchFailure(_) => {
             if let Some(reason) = fault::credentials_error(error) {
                 tracing::warn!(%function, reason, "cannot invoke the function");
             }
-            not_invoked(Fault::Transient)
+            not_invoked(fault::fault_of(error))
         }
         _ => not_invoked(Fault::Denied),
     }

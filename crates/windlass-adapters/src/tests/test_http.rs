@@ -27,7 +27,7 @@ use windlass_core::mapping::{MessageBackoff, QueueSettings, QueueSource};
 
 use crate::aws::{
     AwsClients, CallRules, DynamoDbStreams, Kinesis, Lambda, S3, ServerClock, Service, Sns, Sqs,
-    timeouts,
+    Sts, timeouts,
 };
 
 /// An HTTP client with scripted responses.
@@ -123,6 +123,7 @@ impl TestHttp {
             sns: client!(Sns, aws_sdk_sns, unwatched),
             s3: client!(S3, aws_sdk_s3, unwatched),
             lambda: client!(Lambda, aws_sdk_lambda, unwatched),
+            sts: client!(Sts, aws_sdk_sts, unwatched),
             subscription_http: None,
             rules: CallRules::default(),
             kinesis_clock,
