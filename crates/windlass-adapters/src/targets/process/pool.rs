@@ -143,6 +143,7 @@ impl Pool {
                 self.invocations.insert(id, pending);
                 self.input(ProcessInput::Invoke(id));
             }
+            Message::Expect => self.input(ProcessInput::Expect),
             Message::Cancel(id) => {
                 self.input(ProcessInput::Cancel(id));
                 let is_in_hand = self.is_in_hand(id);

@@ -115,6 +115,11 @@ impl Target for ProcessTarget {
         outcome.unwrap_or(not_invoked(Fault::Transient))
     }
 
+    fn prepare(&self) {
+        // Without a task the pool has stopped.
+        drop(self.pool.send(Message::Expect));
+    }
+
     fn concurrency(&self) -> Option<usize> {
         Some(self.context.function.maximum_processes)
     }
