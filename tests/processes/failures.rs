@@ -117,7 +117,7 @@ done
 async fn a_message_that_a_process_reports_as_failed_comes_again() {
     let dir = TempDir::new("report");
     write_function(dir.path(), REPORT);
-    let members = "  FunctionResponseTypes: [ReportBatchItemFailures]\n";
+    let members = "  BatchSize: 1\n  FunctionResponseTypes: [ReportBatchItemFailures]\n";
     let setup = Setup::start_mapping(dir, "", members, &[]).await;
     setup.expect_recorded(&["a", "b"]).await;
     let calls = setup.lines("calls", 6).await;

@@ -14,7 +14,7 @@ use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode, Stdio};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::process::{
     Pid, Resource, Rlimit, Signal, WaitId, WaitIdOptions, WaitOptions, WaitStatus,
@@ -38,10 +38,11 @@ pub(super) const NO_LIMIT: &str = "-";
 /// Exit status of a shell for a program that cannot be started.
 const CANNOT_START: u8 = 127;
 
-/// The process that a supervisor has started.
-#[derive(Debug)]
+/// The process that a supervisor starts.
+#[derive(Debug, Default)]
 struct Main {
-    pid: Pid,
+    /// `None` until it was started.
+    pid: Option<Pid>,
     /// `None` until it was reaped; after that its pid may belong to another process.
     status: Option<WaitStatus>,
 }
@@ -59,44 +60,59 @@ fn try_supervise(arguments: impl Iterator<Item = OsString>) -> io::Result<()> {
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
     // A signal to the daemon's group does not reach the supervisor.
     rustix::process::setsid()?;
-    let mut control = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
+    let control = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
+    let obeying = control.try_clone()?;
+    let main = Arc::new(Mutex::new(Main::default()));
+    let of_thread = Arc::clone(&main);
+    // From now on nothing is left behind, whenever the daemon ends.
+    std::thread::Builder::new().spawn(move || obey(&obeying, &of_thread))?;
+    // This thread starts it: when a thread ends, what it started has lost its parent.
+    let pid = start_main(&main, arguments)?;
+    // The daemon may have ended; the other thread sees to that.
+    tell(&control, Report::Started { pid });
+    let status = reap(&main);
+    tell(
+        &control,
+        match (status.exit_status(), status.terminating_signal()) {
+            (Some(status), _) => Report::Exited { status },
+            (None, signal) => Report::Signaled {
+                signal: signal.unwrap_or(Signal::KILL.as_raw()),
+            },
+        },
+    );
+    Ok(())
+}
+
+fn start_main(main: &Mutex<Main>, arguments: impl Iterator<Item = OsString>) -> io::Result<u32> {
+    // A request to end it waits until it was started.
+    let mut main = main.lock().unwrap_or_else(PoisonError::into_inner);
     let child = Command::new(OWN_PROGRAM)
         .arg(LAUNCHER_COMMAND)
         .arg(std::process::id().to_string())
         .args(arguments)
         .stdin(Stdio::null())
         .spawn()?;
-    let pid = Pid::from_child(&child);
-    let main = Mutex::new(Main { pid, status: None });
-    control.write_all(Report::Started { pid: child.id() }.to_line().as_bytes())?;
-    std::thread::scope(|scope| {
-        let obeying = control.try_clone();
-        scope.spawn(|| obey(obeying, &main));
-        let status = reap(&main);
-        let report = match (status.exit_status(), status.terminating_signal()) {
-            (Some(status), _) => Report::Exited { status },
-            (None, signal) => Report::Signaled {
-                signal: signal.unwrap_or(Signal::KILL.as_raw()),
-            },
-        };
-        let told = control.write_all(report.to_line().as_bytes());
-        // The other thread may wait for the daemon: it ends with the process.
-        std::process::exit(i32::from(told.is_err()));
-    })
+    main.pid = Some(Pid::from_child(&child));
+    Ok(child.id())
+}
+
+fn tell(mut control: &UnixStream, report: Report) {
+    drop(control.write_all(report.to_line().as_bytes()));
 }
 
 /// Does what the daemon asks for, until it asks for the end or is gone.
-fn obey(control: io::Result<UnixStream>, main: &Mutex<Main>) {
+fn obey(mut control: &UnixStream, main: &Mutex<Main>) {
     let mut byte = [0];
-    while let Ok(control) = &control
-        && matches!((&*control).read(&mut byte), Ok(1))
-        && byte != [KILL]
-    {
+    while matches!(control.read(&mut byte), Ok(1)) && byte != [KILL] {
         if byte == [TERMINATE] {
             let main = main.lock().unwrap_or_else(PoisonError::into_inner);
-            if main.status.is_none() {
+            if let Main {
+                pid: Some(pid),
+                status: None,
+            } = *main
+            {
                 // It may have ended.
-                rustix::process::kill_process(main.pid, Signal::TERM).ok();
+                rustix::process::kill_process(pid, Signal::TERM).ok();
             }
         }
     }
@@ -114,7 +130,7 @@ fn reap(main: &Mutex<Main>) -> WaitStatus {
         let ended = rustix::process::waitid(WaitId::All, options);
         let mut main = main.lock().unwrap_or_else(PoisonError::into_inner);
         while let Ok(Some((pid, status))) = rustix::process::wait(WaitOptions::NOHANG) {
-            if pid == main.pid {
+            if Some(pid) == main.pid {
                 main.status = Some(status);
             }
         }
