@@ -32,7 +32,20 @@ while next; do
         host=${AWS_LAMBDA_RUNTIME_API%:*} port=${AWS_LAMBDA_RUNTIME_API#*:}
         exec 5<>/dev/tcp/$host/$port; printf 'garbage\0\r\n\r\n' >&5; cat <&5 >answer.$$; exec 5>&-
         curl -sS -w '%{http_code}\n' -o answer.$$ -X POST "$api/nonsense" >>codes ;;
-      flood) yes 'a line of a flood' | head -c 3000000; printf 'a\0b' ;;
+      flood)
+        yes 'a line of a flood' | head -c 3000000; printf 'a\0b'
+        head -c 200000 /dev/zero | tr '\0' x; echo ;;
+      header)
+        curl -sS -o answer.$$ -H 'Lambda-Runtime-Function-Error-Type: InHeader' -d 'not JSON' \
+          "$api/invocation/$id/error"
+        continue ;;
+      trailer)
+        exec 5<>/dev/tcp/${AWS_LAMBDA_RUNTIME_API%:*}/${AWS_LAMBDA_RUNTIME_API#*:}
+        printf 'POST /2018-06-01/runtime/invocation/%s/response HTTP/1.1\r\nhost: x\r\nconnection: close\r\n' $id >&5
+        printf 'transfer-encoding: chunked\r\ntrailer: lambda-runtime-function-error-type\r\n\r\n2\r\n{}\r\n' >&5
+        printf '0\r\nlambda-runtime-function-error-type: InTrailer\r\n\r\n' >&5
+        cat <&5 >answer.$$; exec 5>&-
+        continue ;;
     esac
   fi
   echo "about to record $body"
@@ -52,6 +65,8 @@ async fn a_function_may_fail_in_every_way_and_nothing_is_lost() {
         "error",
         "bare_error",
         "bare",
+        "header",
+        "trailer",
         "unended",
         "large",
         "impatient",
@@ -84,6 +99,8 @@ async fn a_function_may_fail_in_every_way_and_nothing_is_lost() {
         "Runtime exited without providing a reason",
         "Runtime exited with error: signal: killed",
         "Oops",
+        "InHeader",
+        "InTrailer",
         "Function.ResponseSizeTooLarge",
     ] {
         assert!(log.contains(says), "'{says}' is not in:\n{log}");
@@ -96,6 +113,16 @@ async fn a_function_may_fail_in_every_way_and_nothing_is_lost() {
     assert!(printed.contains("request_id="), "{printed}");
     assert!(printed.contains(" function: "), "{printed}");
     assert!(!log.contains('\0'));
+    let x = |n| "x".repeat(n);
+    assert!(
+        log.contains(&x(60_000)) && !log.contains(&x(65_537)),
+        "lines are split"
+    );
+    // Also of those that ended with their process.
+    let count = |word: &str| log.lines().filter(|line| line.contains(word)).count();
+    let (starts, ends) = (count(": START "), count(": END "));
+    assert!(bodies.len() < starts);
+    assert_eq!((ends, count(": REPORT ")), (starts, starts));
     assert!(processes_in(&dir).is_empty());
 }
 

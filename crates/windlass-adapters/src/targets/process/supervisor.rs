@@ -13,6 +13,7 @@ use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -20,6 +21,7 @@ use rustix::process::{
     Pid, Resource, Rlimit, Signal, WaitId, WaitIdOptions, WaitOptions, WaitStatus,
 };
 
+use super::memory_groups::MemoryGroup;
 use super::process_tree::{KILL_INTERVAL, descendants, kill_all};
 use super::protocol::{KILL, Report, TERMINATE};
 
@@ -32,7 +34,7 @@ pub const LAUNCHER_COMMAND: &str = "launch-function";
 /// The program itself, also if its file was replaced or deleted meanwhile.
 pub(super) const OWN_PROGRAM: &str = "/proc/self/exe";
 
-/// In place of a limit.
+/// In place of a limit, which is a number of bytes or the directory of a group.
 pub(super) const NO_LIMIT: &str = "-";
 
 /// Exit status of a shell for a program that cannot be started.
@@ -151,8 +153,8 @@ fn kill_descendants() {
     kill_all(descendants(std::process::id()));
 }
 
-/// Becomes the program of a function. `arguments`: the pid of the supervisor, the limit of memory in
-/// bytes, the program and its arguments.
+/// Becomes the program of a function. `arguments`: the pid of the supervisor, the limit of memory,
+/// the program and its arguments.
 pub fn launch(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     let arguments: Vec<OsString> = arguments.collect();
     let [parent, memory, program, arguments @ ..] = &arguments[..] else {
@@ -179,7 +181,9 @@ fn try_launch(
         return Err(io::Error::other("its supervisor has ended"));
     }
     rustix::process::setsid()?;
-    if memory != NO_LIMIT {
+    if memory.as_encoded_bytes().starts_with(b"/") {
+        MemoryGroup::join(Path::new(memory))?;
+    } else if memory != NO_LIMIT {
         let bytes = memory.to_str().and_then(|text| text.parse().ok());
         let bytes = bytes.ok_or_else(|| io::Error::other("its limit of memory is not a number"))?;
         let limit = Rlimit {
