@@ -32,9 +32,8 @@ while next; do
         host=${AWS_LAMBDA_RUNTIME_API%:*} port=${AWS_LAMBDA_RUNTIME_API#*:}
         exec 5<>/dev/tcp/$host/$port; printf 'garbage\0\r\n\r\n' >&5; cat <&5 >answer.$$; exec 5>&-
         curl -sS -w '%{http_code}\n' -o answer.$$ -X POST "$api/nonsense" >>codes ;;
-      flood)
-        yes 'a line of a flood' | head -c 3000000; printf 'a\0b'
-        head -c 200000 /dev/zero | tr '\0' x; echo ;;
+      flood) yes 'a line of a flood' | head -c 3000000; printf 'a\0b' ;;
+      long) head -c 200000 /dev/zero | tr '\0' x; echo ;;
       header)
         curl -sS -o answer.$$ -H 'Lambda-Runtime-Function-Error-Type: InHeader' -d 'not JSON' \
           "$api/invocation/$id/error"
@@ -113,17 +112,23 @@ async fn a_function_may_fail_in_every_way_and_nothing_is_lost() {
     assert!(printed.contains("request_id="), "{printed}");
     assert!(printed.contains(" function: "), "{printed}");
     assert!(!log.contains('\0'));
-    let x = |n| "x".repeat(n);
-    assert!(
-        log.contains(&x(60_000)) && !log.contains(&x(65_537)),
-        "lines are split"
-    );
+    assert!(processes_in(&dir).is_empty());
+}
+
+#[tokio::test]
+async fn the_log_has_the_start_and_end_of_each_event() {
+    let setup = Setup::start("events", MISBEHAVE, "    timeout: 3s\n").await;
+    let bodies = ["sleep", "exit", "error", "long", "fine"];
+    setup.expect_recorded(&bodies).await;
+    let log = setup.daemon.stop().await.unwrap();
     // Also of those that ended with their process.
     let count = |word: &str| log.lines().filter(|line| line.contains(word)).count();
     let (starts, ends) = (count(": START "), count(": END "));
-    assert!(bodies.len() < starts);
-    assert_eq!((ends, count(": REPORT ")), (starts, starts));
-    assert!(processes_in(&dir).is_empty());
+    assert!(bodies.len() < starts, "{log}");
+    assert_eq!((ends, count(": REPORT ")), (starts, starts), "{log}");
+    let x = |n| "x".repeat(n);
+    assert!(log.contains(&x(64 * 1024)), "long lines are shown");
+    assert!(!log.contains(&x(64 * 1024 + 1)), "long lines are split");
 }
 
 /// Reports a message as failed, then with an id that is not of the batch, then records it.
@@ -272,5 +277,10 @@ done
     let setup = Setup::start("memory", script, "    memory: 64MiB\n").await;
     setup.expect_recorded(&["little", "much"]).await;
     let log = setup.daemon.stop().await.unwrap();
-    assert!(log.contains("Runtime exited with error"), "{log}");
+    for says in [
+        "Runtime exited with error",
+        "the memory of functions is limited by",
+    ] {
+        assert!(log.contains(says), "'{says}' is not in:\n{log}");
+    }
 }

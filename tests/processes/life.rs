@@ -18,6 +18,11 @@ async fn a_bash_function_receives_every_message() {
     assert_eq!(function["name"], "f");
     assert!(1 <= function["processes"].as_u64().unwrap(), "{shown}");
     assert!(function["last_start_at"].is_string(), "{shown}");
+    let metrics = setup.daemon.metrics().await.unwrap();
+    for name in ["processes", "busy", "starts_total", "exits_total"] {
+        let series = format!("windlass_function_{name}{{function=\"f\"}} ");
+        assert!(metrics.contains(&series), "{series} is not in:\n{metrics}");
+    }
     let dir = setup.dir.path().to_owned();
     let log = setup.daemon.stop().await.unwrap();
     assert!(processes_in(&dir).is_empty(), "{log}");
