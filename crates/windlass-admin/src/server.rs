@@ -13,7 +13,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use http::{HeaderValue, Method, Uri};
 use tokio::sync::watch;
-use windlass_engine::jobs::Redriver;
+use windlass_engine::jobs::{DryRuns, Redriver};
 use windlass_engine::memory::Budget;
 
 use crate::api;
@@ -41,6 +41,7 @@ pub struct ServerParts {
     pub metrics: Metrics,
     pub budget: Budget,
     pub redriver: Redriver,
+    pub dry_runs: DryRuns,
     /// Names in the `Host` of requests, in addition to IP addresses and loopback names.
     pub allowed_hosts: Vec<AllowedHost>,
     pub auth: AuthSettings,
@@ -71,6 +72,7 @@ impl Server {
             guard: RebindingGuard::new(parts.allowed_hosts),
             gate: Gate::new(parts.auth),
             redriver: parts.redriver,
+            dry_runs: parts.dry_runs,
         });
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -162,6 +164,7 @@ fn router(state: Arc<ServerState>) -> Router {
     in_time
         .merge(seek::job_routes())
         .merge(redrive::job_routes())
+        .merge(replays::job_routes())
         .fallback(unknown)
         .method_not_allowed_fallback(unknown)
         .layer(middleware::from_fn_with_state(
@@ -173,8 +176,14 @@ fn router(state: Arc<ServerState>) -> Router {
 
 /// Ends what takes too long.
 async fn end_in_time(request: Request, next: Next) -> Response {
-    let response = tokio::time::timeout(REQUEST_TIMEOUT, next.run(request)).await;
-    response.unwrap_or_else(|_| timed_out().into_response())
+    let response = in_time(next.run(request)).await;
+    response.unwrap_or_else(IntoResponse::into_response)
+}
+
+/// Fails if it takes too long.
+pub(crate) async fn in_time<T>(response: impl Future<Output = T>) -> Result<T, ApiError> {
+    let response = tokio::time::timeout(REQUEST_TIMEOUT, response).await;
+    response.map_err(|_| timed_out())
 }
 
 /// Rejects web pages and unknown callers, and adds the request id that AWS's clients show.

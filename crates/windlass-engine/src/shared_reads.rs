@@ -17,9 +17,9 @@ use crate::clock::{Clock, Timer};
 /// Reads of a shard in as many intervals of catching up: a second by default.
 const MAX_READS: u8 = 5;
 
-/// The streams that are read, by their ARNs.
-#[derive(Debug, Default)]
-pub(crate) struct SharedReads(BTreeMap<Arn, Weak<StreamReads>>);
+/// The streams that are read, by their ARNs. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct SharedReads(Arc<Mutex<BTreeMap<Arn, Weak<StreamReads>>>>);
 
 /// Of one stream.
 #[derive(Debug, Default)]
@@ -49,23 +49,24 @@ pub(crate) struct MappingReads(Arc<StreamReads>);
 pub(crate) struct ReplayReads(Arc<StreamReads>);
 
 impl SharedReads {
-    pub(crate) fn of_mapping(&mut self, stream: &Arn) -> ReadShare {
+    pub(crate) fn of_mapping(&self, stream: &Arn) -> ReadShare {
         ReadShare::Mapping(MappingReads(self.stream(stream)))
     }
 
-    pub(crate) fn of_replay(&mut self, stream: &Arn) -> ReadShare {
+    pub(crate) fn of_replay(&self, stream: &Arn) -> ReadShare {
         let stream = self.stream(stream);
         stream.n_replays.fetch_add(1, Ordering::Relaxed);
         ReadShare::Replay(Arc::new(ReplayReads(stream)))
     }
 
-    fn stream(&mut self, arn: &Arn) -> Arc<StreamReads> {
-        if let Some(known) = self.0.get(arn).and_then(Weak::upgrade) {
+    fn stream(&self, arn: &Arn) -> Arc<StreamReads> {
+        let mut streams = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = streams.get(arn).and_then(Weak::upgrade) {
             return known;
         }
-        self.0.retain(|_, stream| stream.strong_count() != 0);
+        streams.retain(|_, stream| stream.strong_count() != 0);
         let stream = Arc::default();
-        self.0.insert(arn.clone(), Arc::downgrade(&stream));
+        streams.insert(arn.clone(), Arc::downgrade(&stream));
         stream
     }
 }
@@ -158,7 +159,7 @@ mod tests {
     /// Reads of each in three seconds, if the mapping reads after this number of milliseconds.
     async fn reads(mapping_interval: Option<u64>) -> (usize, usize) {
         let clock = Clock::start();
-        let mut shared = SharedReads::default();
+        let shared = SharedReads::default();
         let stream = Arn::parse("arn:aws:kinesis:us-east-1:000000000000:stream/s").unwrap();
         let (mapping, replay) = (shared.of_mapping(&stream), shared.of_replay(&stream));
         let shard = ShardId::from("0");

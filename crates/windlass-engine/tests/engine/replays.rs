@@ -351,6 +351,22 @@ fn of_event(event: &[u8]) -> Vec<u64> {
 
 /// Starts a replay of all that the stream has now, with AWS's defaults.
 async fn start(daemon: &Daemon, name: &str, change: impl FnOnce(&mut ReplayRow)) -> MappingId {
+    let row = new_row(daemon, name, change);
+    store(daemon, &row).await;
+    row.id
+}
+
+pub(crate) async fn store(daemon: &Daemon, row: &ReplayRow) {
+    let put = daemon.store.put_replay(row, None, None).await;
+    assert_eq!(put.expect("the store works"), Swap::Done);
+    daemon.wake();
+}
+
+pub(crate) fn new_row(
+    daemon: &Daemon,
+    name: &str,
+    change: impl FnOnce(&mut ReplayRow),
+) -> ReplayRow {
     let now = daemon.clock.wall();
     let function = "arn:aws:lambda:us-east-1:000000000000:function:f";
     let mut spec = MappingSpec::default();
@@ -378,10 +394,7 @@ async fn start(daemon: &Daemon, name: &str, change: impl FnOnce(&mut ReplayRow))
         resumed_fraction: 0.0,
     };
     change(&mut row);
-    let put = daemon.store.put_replay(&row, None, None).await;
-    assert_eq!(put.expect("the store works"), Swap::Done);
-    daemon.wake();
-    row.id
+    row
 }
 
 /// Changes a replay as the API does.
@@ -402,7 +415,7 @@ async fn remove(daemon: &Daemon, id: &MappingId) {
 }
 
 #[track_caller]
-fn completes(daemon: &Daemon, id: &MappingId) -> impl Future<Output = ()> {
+pub(crate) fn completes(daemon: &Daemon, id: &MappingId) -> impl Future<Output = ()> {
     until("it completes", || {
         row(daemon, id).state == ReplayState::Completed
     })
