@@ -1,5 +1,7 @@
 //! The reads of one stream that its mappings and replays share: a shard allows five reads a second
-//! to all of them together. Mappings go first; a replay waits until there is room.
+//! to all of them together. Mappings go first; a replay waits until there is room. One that has waited
+//! for [`PATIENCE`] gets the next read, for which the mappings wait: those that read all the time keep
+//! 24 of 25 reads.
 //!
 //! <https://docs.aws.amazon.com/kinesis/latest/APIReference/API_GetRecords.html>
 
@@ -17,6 +19,9 @@ use crate::clock::{Clock, Timer};
 /// Reads of a shard in as many intervals of catching up: a second by default.
 const MAX_READS: u8 = 5;
 
+/// How long a replay waits for mappings: in periods of five intervals.
+const PATIENCE: u32 = 5;
+
 /// The streams that are read, by their ARNs. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct SharedReads(Arc<Mutex<BTreeMap<Arn, Weak<StreamReads>>>>);
@@ -26,7 +31,15 @@ pub(crate) struct SharedReads(Arc<Mutex<BTreeMap<Arn, Weak<StreamReads>>>>);
 struct StreamReads {
     /// While there are none, nothing is noted.
     n_replays: AtomicUsize,
-    recent: Mutex<BTreeMap<ShardId, VecDeque<Read>>>,
+    shards: Mutex<BTreeMap<ShardId, ShardReads>>,
+}
+
+/// Of one shard.
+#[derive(Debug, Default)]
+struct ShardReads {
+    recent: VecDeque<Read>,
+    /// Until then, mappings leave the next read to a replay.
+    left_until: Option<Timestamp>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -77,12 +90,15 @@ impl ReadShare {
     pub(crate) async fn turn(&self, shard: &ShardId, interval: Duration, clock: Clock) {
         match self {
             Self::Mapping(MappingReads(stream)) => {
-                if 0 < stream.n_replays.load(Ordering::Relaxed) {
-                    stream.note(shard, clock.now(), interval);
+                while 0 < stream.n_replays.load(Ordering::Relaxed)
+                    && let Some(at) = stream.read(shard, clock.now(), interval)
+                {
+                    Timer::new(clock).sleep_until(Some(at)).await;
                 }
             }
             Self::Replay(reads) => {
-                while let Some(at) = reads.0.try_read(shard, clock.now(), interval) {
+                let since = clock.now();
+                while let Some(at) = reads.0.try_read(shard, since, clock.now(), interval) {
                     Timer::new(clock).sleep_until(Some(at)).await;
                 }
             }
@@ -91,49 +107,64 @@ impl ReadShare {
 }
 
 impl StreamReads {
-    fn note(&self, shard: &ShardId, now: Timestamp, interval: Duration) {
-        self.with_recent(shard, now, interval, |recent| {
-            recent.push_back(Read {
-                at: now,
-                is_of_replay: false,
-            });
-        });
-    }
-
-    /// Reads for a replay, or says when to try again. Next to a mapping it leaves
-    /// room for a read of that.
-    fn try_read(&self, shard: &ShardId, now: Timestamp, interval: Duration) -> Option<Timestamp> {
-        self.with_recent(shard, now, interval, |recent| {
-            let has_mapping = recent.iter().any(|read| !read.is_of_replay);
-            let limit = usize::from(MAX_READS - u8::from(has_mapping));
-            if let Some(excess) = recent.len().checked_sub(limit) {
-                let first = recent[excess];
-                return Some(first.at + window(interval));
+    /// Reads for a mapping, or says when to try again.
+    fn read(&self, shard: &ShardId, now: Timestamp, interval: Duration) -> Option<Timestamp> {
+        self.with_shard(shard, now, interval, |reads| {
+            if reads.left_until.is_some() {
+                return reads.left_until;
             }
-            recent.push_back(Read {
-                at: now,
-                is_of_replay: true,
-            });
+            reads.add(now, false);
             None
         })
     }
 
-    fn with_recent<T>(
+    /// Reads for a replay that waits since `since`, or says when to try again. Next to a mapping it
+    /// leaves room for a read of that, until it loses its patience.
+    fn try_read(
+        &self,
+        shard: &ShardId,
+        since: Timestamp,
+        now: Timestamp,
+        interval: Duration,
+    ) -> Option<Timestamp> {
+        self.with_shard(shard, now, interval, |reads| {
+            let is_left = since + window(interval) * PATIENCE <= now;
+            let has_mapping = reads.recent.iter().any(|read| !read.is_of_replay);
+            let limit = usize::from(MAX_READS - u8::from(has_mapping && !is_left));
+            let Some(excess) = reads.recent.len().checked_sub(limit) else {
+                reads.add(now, true);
+                return None;
+            };
+            let room_at = reads.recent[excess].at + window(interval);
+            if is_left {
+                // The replay may have gone by then, so this ends by itself.
+                reads.left_until = Some(room_at + interval);
+            }
+            Some(room_at)
+        })
+    }
+
+    fn with_shard<T>(
         &self,
         shard: &ShardId,
         now: Timestamp,
         interval: Duration,
-        act: impl FnOnce(&mut VecDeque<Read>) -> T,
+        act: impl FnOnce(&mut ShardReads) -> T,
     ) -> T {
-        let mut shards = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
-        let recent = shards.entry(shard.detached()).or_default();
-        while recent
-            .front()
-            .is_some_and(|read| read.at + window(interval) <= now)
-        {
-            recent.pop_front();
+        let mut shards = self.shards.lock().unwrap_or_else(PoisonError::into_inner);
+        let reads = shards.entry(shard.detached()).or_default();
+        let is_over = |read: &Read| read.at + window(interval) <= now;
+        while reads.recent.front().is_some_and(is_over) {
+            reads.recent.pop_front();
         }
-        act(recent)
+        reads.left_until = reads.left_until.filter(|until| now < *until);
+        act(reads)
+    }
+}
+
+impl ShardReads {
+    fn add(&mut self, at: Timestamp, is_of_replay: bool) {
+        self.recent.push_back(Read { at, is_of_replay });
     }
 }
 
@@ -144,8 +175,8 @@ fn window(interval: Duration) -> Duration {
 impl Drop for ReplayReads {
     fn drop(&mut self) {
         if self.0.n_replays.fetch_sub(1, Ordering::Relaxed) == 1 {
-            let mut recent = self.0.recent.lock().unwrap_or_else(PoisonError::into_inner);
-            recent.clear();
+            let mut shards = self.0.shards.lock().unwrap_or_else(PoisonError::into_inner);
+            shards.clear();
         }
     }
 }
@@ -156,8 +187,8 @@ mod tests {
 
     const INTERVAL: Duration = Duration::from_millis(200);
 
-    /// Reads of each in three seconds, if the mapping reads after this number of milliseconds.
-    async fn reads(mapping_interval: Option<u64>) -> (usize, usize) {
+    /// Reads of each in so many seconds, if the mapping reads after this number of milliseconds.
+    async fn reads(mapping_interval: Option<u64>, seconds: u64) -> (usize, usize) {
         let clock = Clock::start();
         let shared = SharedReads::default();
         let stream = Arn::parse("arn:aws:kinesis:us-east-1:000000000000:stream/s").unwrap();
@@ -183,22 +214,47 @@ mod tests {
             };
             tokio::join!(mapping, replay)
         };
-        let three_seconds = Duration::from_millis(2_999);
-        drop(tokio::time::timeout(three_seconds, both).await);
+        let end = Duration::from_millis(seconds * 1_000 - 1);
+        drop(tokio::time::timeout(end, both).await);
         (of_mapping, of_replay)
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_replay_reads_as_often_as_the_mappings_leave_room() {
-        assert_eq!(reads(None).await, (0, 15));
-        let (of_mapping, of_replay) = reads(Some(1_000)).await;
+        assert_eq!(reads(None, 3).await, (0, 15));
+        let (of_mapping, of_replay) = reads(Some(1_000), 3).await;
         assert_eq!(of_mapping, 3);
         assert!((9..=12).contains(&of_replay), "{of_replay}");
-        let (of_mapping, of_replay) = reads(Some(200)).await;
-        assert_eq!(of_mapping, 15);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_replay_next_to_a_mapping_at_full_speed_gets_a_read_every_five_seconds() {
+        let (of_mapping, of_replay) = reads(Some(200), 60).await;
+        assert!((13..=16).contains(&of_replay), "{of_replay}");
+        let all = of_mapping + of_replay;
         assert!(
-            of_replay <= 4,
-            "{of_replay}: before the mapping had read as often"
+            (300..=303).contains(&all),
+            "{all}: the replay begins with up to four"
         );
+    }
+
+    #[test]
+    fn a_replay_that_goes_leaves_its_read_to_the_mappings() {
+        let (stream, shard) = (StreamReads::default(), ShardId::from("0"));
+        let at = Timestamp::from_millis;
+        for millis in [4_200, 4_400, 4_600, 4_800, 5_000] {
+            assert_eq!(stream.read(&shard, at(millis), INTERVAL), None);
+        }
+        let waits = stream.try_read(&shard, at(1), at(5_000), INTERVAL);
+        assert_eq!(
+            waits,
+            Some(at(5_400)),
+            "a read of the mapping has room next to it"
+        );
+        let waits = stream.try_read(&shard, at(0), at(5_000), INTERVAL);
+        assert_eq!(waits, Some(at(5_200)), "the next read is its own");
+        let waits = stream.read(&shard, at(5_100), INTERVAL);
+        assert_eq!(waits, Some(at(5_400)));
+        assert_eq!(stream.read(&shard, at(5_400), INTERVAL), None);
     }
 }
