@@ -23,14 +23,12 @@ use crate::control::Control;
 use crate::errors::{ApiError, Code};
 use crate::metrics::{Metrics, UPKEEP_INTERVAL};
 use crate::rebinding_guard::{AllowedHost, RebindingGuard};
+use crate::requests::in_time;
 use crate::state::{Readiness, ServerState, StoreCheck};
 use crate::{dead_letters, health, history, openapi, parks, redrive, replays, seek, status};
 
 /// For requests in progress when the server stops.
 const STOP_TIMEOUT: Duration = Duration::from_secs(1);
-
-/// For the response to a request whose caller is known. Clients of AWS wait as long by default.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Paths of probes, which address the daemon by whatever name they have.
 const PROBES: [&str; 2] = ["/livez", "/readyz"];
@@ -180,12 +178,6 @@ async fn end_in_time(request: Request, next: Next) -> Response {
     response.unwrap_or_else(IntoResponse::into_response)
 }
 
-/// Fails if it takes too long.
-pub(crate) async fn in_time<T>(response: impl Future<Output = T>) -> Result<T, ApiError> {
-    let response = tokio::time::timeout(REQUEST_TIMEOUT, response).await;
-    response.map_err(|_| timed_out())
-}
-
 /// Rejects web pages and unknown callers, and adds the request id that AWS's clients show.
 async fn filter_request(
     State(state): State<Arc<ServerState>>,
@@ -212,11 +204,6 @@ async fn filter_request(
     response
 }
 
-fn timed_out() -> ApiError {
-    let text = format!("the request took longer than {REQUEST_TIMEOUT:?}");
-    ApiError::new(Code::Service, text)
-}
-
 async fn metrics(State(state): State<Arc<ServerState>>) -> Response {
     let (refused, wall) = (state.gate.refused(), state.control.clock().wall());
     let text = state
@@ -237,6 +224,7 @@ mod tests {
     use hyper_util::service::TowerToHyperService;
 
     use super::*;
+    use crate::requests::REQUEST_TIMEOUT;
 
     #[tokio::test(start_paused = true)]
     async fn a_request_ends_in_time_and_a_job_with_its_caller() {

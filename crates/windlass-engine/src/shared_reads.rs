@@ -1,6 +1,6 @@
 //! The reads of one stream that its mappings and replays share: a shard allows five reads a second
 //! to all of them together. Mappings go first; a replay waits until there is room. One that has waited
-//! for [`PATIENCE`] gets the next read, for which the mappings wait: those that read all the time keep
+//! for five seconds gets the next read, for which the mappings wait: those that read all the time keep
 //! 24 of 25 reads.
 //!
 //! <https://docs.aws.amazon.com/kinesis/latest/APIReference/API_GetRecords.html>
@@ -20,7 +20,7 @@ use crate::clock::{Clock, Timer};
 const MAX_READS: u8 = 5;
 
 /// How long a replay waits for mappings: in periods of five intervals.
-const PATIENCE: u32 = 5;
+const MAX_WAIT_PERIODS: u32 = 5;
 
 /// The streams that are read, by their ARNs. Cheap to clone.
 #[derive(Clone, Debug, Default)]
@@ -119,7 +119,7 @@ impl StreamReads {
     }
 
     /// Reads for a replay that waits since `since`, or says when to try again. Next to a mapping it
-    /// leaves room for a read of that, until it loses its patience.
+    /// leaves room for a read of that, until it has waited long enough.
     fn try_read(
         &self,
         shard: &ShardId,
@@ -128,7 +128,7 @@ impl StreamReads {
         interval: Duration,
     ) -> Option<Timestamp> {
         self.with_shard(shard, now, interval, |reads| {
-            let is_left = since + window(interval) * PATIENCE <= now;
+            let is_left = since + window(interval) * MAX_WAIT_PERIODS <= now;
             let has_mapping = reads.recent.iter().any(|read| !read.is_of_replay);
             let limit = usize::from(MAX_READS - u8::from(has_mapping && !is_left));
             let Some(excess) = reads.recent.len().checked_sub(limit) else {
@@ -187,7 +187,7 @@ mod tests {
 
     const INTERVAL: Duration = Duration::from_millis(200);
 
-    /// Reads of each in so many seconds, if the mapping reads after this number of milliseconds.
+    /// Reads of each in this number of seconds, if the mapping reads after this number of milliseconds.
     async fn reads(mapping_interval: Option<u64>, seconds: u64) -> (usize, usize) {
         let clock = Clock::start();
         let shared = SharedReads::default();

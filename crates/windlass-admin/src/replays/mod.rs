@@ -22,7 +22,7 @@ use self::find::find;
 use self::start::Requested;
 use crate::api::PathName;
 use crate::auth::Caller;
-use crate::server::in_time;
+use crate::requests::in_time;
 use crate::state::ServerState;
 use crate::v1::{JsonBody, Refusal};
 
