@@ -1,7 +1,7 @@
 //! The reads of one stream that its mappings and replays share: a shard allows five reads a second
 //! to all of them together. Mappings go first; a replay waits until there is room. One that has waited
-//! for five seconds gets the next read, for which the mappings wait: those that read all the time keep
-//! 24 of 25 reads.
+//! for five seconds gets the next read, for which the mappings wait; of several replays the one that
+//! has waited longest, and one in five seconds. Mappings that read all the time keep 24 of 25 reads.
 //!
 //! <https://docs.aws.amazon.com/kinesis/latest/APIReference/API_GetRecords.html>
 
@@ -38,8 +38,19 @@ struct StreamReads {
 #[derive(Debug, Default)]
 struct ShardReads {
     recent: VecDeque<Read>,
-    /// Until then, mappings leave the next read to a replay.
-    left_until: Option<Timestamp>,
+    /// The next read is left to a replay.
+    left: Option<Left>,
+    /// When one was last.
+    left_at: Option<Timestamp>,
+}
+
+/// A read that mappings leave to a replay.
+#[derive(Clone, Copy, Debug)]
+struct Left {
+    /// When the replay reads; one that waits longer may take its place until then.
+    at: Timestamp,
+    /// Since when the replay waits.
+    since: Timestamp,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -110,11 +121,12 @@ impl StreamReads {
     /// Reads for a mapping, or says when to try again.
     fn read(&self, shard: &ShardId, now: Timestamp, interval: Duration) -> Option<Timestamp> {
         self.with_shard(shard, now, interval, |reads| {
-            if reads.left_until.is_some() {
-                return reads.left_until;
+            // The replay may have gone, so that is no longer than its read would take.
+            let until = reads.left.map(|left| left.at + interval);
+            if until.is_none() {
+                reads.add(now, false);
             }
-            reads.add(now, false);
-            None
+            until
         })
     }
 
@@ -128,19 +140,25 @@ impl StreamReads {
         interval: Duration,
     ) -> Option<Timestamp> {
         self.with_shard(shard, now, interval, |reads| {
-            let is_left = since + window(interval) * MAX_WAIT_PERIODS <= now;
             let has_mapping = reads.recent.iter().any(|read| !read.is_of_replay);
-            let limit = usize::from(MAX_READS - u8::from(has_mapping && !is_left));
-            let Some(excess) = reads.recent.len().checked_sub(limit) else {
+            let room_at = reads.room_at(MAX_READS - u8::from(has_mapping), interval);
+            if room_at.is_none() {
                 reads.add(now, true);
                 return None;
-            };
-            let room_at = reads.recent[excess].at + window(interval);
-            if is_left {
-                // The replay may have gone by then, so this ends by itself.
-                reads.left_until = Some(room_at + interval);
             }
-            Some(room_at)
+            if !reads.may_be_left(since, now, interval) {
+                return room_at;
+            }
+            let room_at = reads.room_at(MAX_READS, interval);
+            let is_its_turn = |left: Left| left.since == since && left.at <= now;
+            if room_at.is_none() && reads.left.is_some_and(is_its_turn) {
+                reads.add(now, true);
+                reads.left_at = Some(now);
+                return None;
+            }
+            let at = room_at.unwrap_or(now).max(now + Duration::from_millis(1));
+            reads.left = Some(Left { at, since });
+            Some(at)
         })
     }
 
@@ -157,12 +175,25 @@ impl StreamReads {
         while reads.recent.front().is_some_and(is_over) {
             reads.recent.pop_front();
         }
-        reads.left_until = reads.left_until.filter(|until| now < *until);
+        reads.left = reads.left.filter(|left| now < left.at + interval);
         act(reads)
     }
 }
 
 impl ShardReads {
+    /// When there are fewer reads than `limit`; `None`: there are now.
+    fn room_at(&self, limit: u8, interval: Duration) -> Option<Timestamp> {
+        let excess = self.recent.len().checked_sub(usize::from(limit))?;
+        Some(self.recent[excess].at + window(interval))
+    }
+
+    /// Whether mappings leave the next read to a replay that waits since `since`.
+    fn may_be_left(&self, since: Timestamp, now: Timestamp, interval: Duration) -> bool {
+        let is_over = |since: Timestamp| since + window(interval) * MAX_WAIT_PERIODS <= now;
+        let is_longest = self.left.is_none_or(|left| since <= left.since);
+        is_over(since) && self.left_at.is_none_or(is_over) && is_longest
+    }
+
     fn add(&mut self, at: Timestamp, is_of_replay: bool) {
         self.recent.push_back(Read { at, is_of_replay });
     }
@@ -233,9 +264,37 @@ mod tests {
         assert!((13..=16).contains(&of_replay), "{of_replay}");
         let all = of_mapping + of_replay;
         assert!(
-            (300..=303).contains(&all),
+            (297..=303).contains(&all),
             "{all}: the replay begins with up to four"
         );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn several_replays_take_turns_and_no_more_of_the_reads_of_a_mapping() {
+        let clock = Clock::start();
+        let shared = SharedReads::default();
+        let stream = Arn::parse("arn:aws:kinesis:us-east-1:000000000000:stream/s").unwrap();
+        let (mapping, shard) = (shared.of_mapping(&stream), ShardId::from("0"));
+        let all = Mutex::new([0; 4]);
+        let reads = async |index: usize, share: ReadShare, pause: Duration| loop {
+            share.turn(&shard, INTERVAL, clock).await;
+            all.lock().unwrap()[index] += 1;
+            tokio::time::sleep(pause).await;
+        };
+        let pause = Duration::from_millis(1);
+        let together = async {
+            tokio::join!(
+                reads(0, mapping, INTERVAL),
+                reads(1, shared.of_replay(&stream), pause),
+                reads(2, shared.of_replay(&stream), pause),
+                reads(3, shared.of_replay(&stream), pause),
+            )
+        };
+        let minute = Duration::from_secs(60);
+        drop(tokio::time::timeout(minute, together).await);
+        let [of_mapping, of_replays @ ..] = all.into_inner().unwrap();
+        assert!(285 <= of_mapping, "{of_mapping} {of_replays:?}");
+        assert!(of_replays.iter().all(|n| *n >= 3), "{of_replays:?}");
     }
 
     #[test]
