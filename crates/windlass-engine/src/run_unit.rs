@@ -24,7 +24,7 @@ use crate::backoff::RetryDelay;
 use crate::checkpoint_saver::CheckpointSaver;
 use crate::clock::Clock;
 use crate::dead_letters::{DeadLetterOrigin, DeadLetters};
-use crate::invoker::Invoker;
+use crate::invoker::{Invoker, Preparation};
 use crate::memory::{Account, Budget, MemoryWait, MessageMemory, PageMemory};
 use crate::ports::{Destination, Purpose, QueueReader, ShardReader, Target};
 use crate::queue_driver::{QueueDriver, QueueIo};
@@ -36,7 +36,7 @@ use crate::settings::{
     MAX_QUEUE_CONCURRENCY, MIN_BUFFERED_RECORDS,
 };
 use crate::shard_driver::{ShardDriver, ShardIo, SourceClock};
-use crate::shared_reads::ReadShare;
+use crate::shared_reads::{ReadShare, SharedReads};
 use crate::slots::{NextSlot, Slots};
 use crate::status::{SourceCall, StatusBoard, UnitHandle, UnitView};
 use crate::stop::{Stop, wait_for_stop};
@@ -56,6 +56,7 @@ pub(crate) struct EngineContext {
     pub(crate) budget: Budget,
     /// Concurrent invocations.
     pub(crate) slots: Slots,
+    pub(crate) reads: SharedReads,
     pub(crate) seed: u64,
 }
 
@@ -284,6 +285,7 @@ impl DriverParts {
             ),
             consumer: ShardConsumer::new(settings, lease.checkpoint, self.seed, clock.now()),
             reader: Some(reader),
+            preparation: Preparation::default(),
             io: Arc::new(ShardIo {
                 key: lease.key,
                 shard,
@@ -325,6 +327,7 @@ impl DriverParts {
         Some(QueueDriver {
             memory: MessageMemory::new(self.account, backpressure, clock),
             described: Some(clock.now()),
+            preparation: Preparation::default(),
             consumer: QueueConsumer::new(
                 settings,
                 self.invoker.slots.room(),

@@ -57,4 +57,5 @@ pub use interface::{
 pub use retried_batch::RetriedBatch;
 pub use settings::{ShardConsumerSettings, ShardLimits};
 pub use skip::{ShardSkip, SkipEnd, SkipExtent, SkipStep, SkipWrite, SkippedBatch};
+pub use stretch_bounds::StretchTotals;
 pub use view::{Lag, ShardView, Waiting};

@@ -7,6 +7,7 @@
 mod bucket;
 mod call;
 mod documents;
+mod dry_run;
 mod held;
 mod letters;
 mod messages;
@@ -16,6 +17,7 @@ mod run;
 mod trail;
 
 pub(crate) use call::ACCOUNT;
+pub use dry_run::{DryRuns, ShardTotals};
 pub use letters::{Letters, LettersRequest, LettersResult};
 pub use run::{RedriveReport, RedriveRequest, RedriveSource, Redriver};
 

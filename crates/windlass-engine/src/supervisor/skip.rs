@@ -4,16 +4,18 @@
 //! saves over what is written here, and the mapping continues after it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use windlass_core::arn::StreamKind;
 use windlass_core::event::PAYLOAD_LIMIT;
 use windlass_core::ids::{SequenceNumber, ShardId};
 use windlass_core::lease::{Lease, Unit};
 use windlass_core::mapping::{Mapping, MappingId, MappingRow};
-use windlass_core::position::Position;
+use windlass_core::outcome::Fault;
+use windlass_core::position::{Cursor, Position};
 use windlass_core::record::Record;
 use windlass_core::shard::{
-    Gap, RetriedBatch, ShardSkip, SkipEnd, SkipExtent, SkipStep, SkipWrite,
+    Gap, ReadResult, RetriedBatch, ShardSkip, SkipEnd, SkipExtent, SkipStep, SkipWrite,
 };
 use windlass_core::stretch::StretchStart;
 
@@ -29,6 +31,7 @@ use crate::ports::{
 use crate::run_unit::{
     PollSettings, poll_settings, seed, set_seek_mark, shard_settings, window_len,
 };
+use crate::shared_reads::ReadShare;
 use crate::status::{UnitView, describe_gap};
 
 /// What to skip, and how.
@@ -85,6 +88,8 @@ struct SkipRun<'a> {
 /// Reads the shard.
 struct Reads {
     reader: Box<dyn ShardReader>,
+    /// Shared with the other readers of the stream.
+    share: ReadShare,
     poll: PollSettings,
     /// For what is in memory.
     held: Reservation,
@@ -211,6 +216,7 @@ impl Operator {
         );
         let reads = Reads {
             reader: Arc::clone(&plan.stream.reader).open(shard),
+            share: context.reads.of_mapping(&plan.stream.source.arn),
             poll,
             held: context.budget.account(&MappingId::new(ACCOUNT)).empty(),
         };
@@ -297,21 +303,9 @@ impl SkipRun<'_> {
                     limit,
                     timeout,
                 } => {
-                    let account = self
-                        .operator
-                        .context
-                        .budget
-                        .account(&MappingId::new(ACCOUNT));
-                    let max_page = reads.poll.read_bytes;
-                    let memory =
-                        ResponseGrant::new(account, Backpressure::default(), clock, max_page);
-                    let limits = ReadLimits {
-                        max_records: limit,
-                        memory: &memory,
-                        timeout,
-                    };
-                    let page = self.caller.unless_ended(reads.reader.read(&from, limits));
-                    let page = page.await?.map_err(|error| log_fault(&error));
+                    let page = self.read(&mut reads, &from, limit, timeout);
+                    // Until what is in memory is counted.
+                    let (page, _memory) = self.caller.unless_ended(page).await?;
                     shard.handle_read(page, clock.now());
                     let bytes = shard.bytes();
                     reads.held.set(bytes + bytes.min(PAYLOAD_LIMIT));
@@ -353,6 +347,33 @@ impl SkipRun<'_> {
             }
             SkipEnd::Complete | SkipEnd::NoMoreRecords | SkipEnd::Unreadable(_) => Ok(self.result),
         }
+    }
+
+    /// Returns the memory of the page as well.
+    async fn read(
+        &self,
+        reads: &mut Reads,
+        from: &Cursor,
+        max_records: u32,
+        timeout: Duration,
+    ) -> (Result<ReadResult, Fault>, ResponseGrant) {
+        let (context, clock) = (&self.operator.context, self.operator.clock);
+        let PollSettings {
+            catch_up_interval,
+            read_bytes,
+            ..
+        } = reads.poll;
+        let shard = &self.skip.shard;
+        reads.share.turn(shard, catch_up_interval, clock).await;
+        let account = context.budget.account(&MappingId::new(ACCOUNT));
+        let memory = ResponseGrant::new(account, Backpressure::default(), clock, read_bytes);
+        let limits = ReadLimits {
+            max_records,
+            memory: &memory,
+            timeout,
+        };
+        let page = reads.reader.read(from, limits).await;
+        (page.map_err(|error| log_fault(&error)), memory)
     }
 
     /// Writes what is skipped with the checkpoint after it.
