@@ -24,7 +24,7 @@ use crate::backoff::RetryDelay;
 use crate::checkpoint_saver::CheckpointSaver;
 use crate::clock::Clock;
 use crate::dead_letters::{DeadLetterOrigin, DeadLetters};
-use crate::invoker::Invoker;
+use crate::invoker::{Invoker, Preparation};
 use crate::memory::{Account, Budget, MemoryWait, MessageMemory, PageMemory};
 use crate::ports::{Destination, Purpose, QueueReader, ShardReader, Target};
 use crate::queue_driver::{QueueDriver, QueueIo};
@@ -288,6 +288,7 @@ impl DriverParts {
             ),
             consumer: ShardConsumer::new(settings, lease.checkpoint, self.seed, clock.now()),
             reader: Some(reader),
+            preparation: Preparation::default(),
             io: Arc::new(ShardIo {
                 key: lease.key,
                 shard,
@@ -329,6 +330,7 @@ impl DriverParts {
         Some(QueueDriver {
             memory: MessageMemory::new(self.account, backpressure, clock),
             described: Some(clock.now()),
+            preparation: Preparation::default(),
             consumer: QueueConsumer::new(
                 settings,
                 self.invoker.slots.room(),

@@ -13,6 +13,7 @@ mod listings;
 mod metrics;
 mod parks;
 mod positions;
+mod preparation;
 mod queues;
 mod redrive;
 mod redrive_letters;
