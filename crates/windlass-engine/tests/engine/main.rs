@@ -4,6 +4,7 @@
 
 mod daemon;
 mod dead_letters;
+mod dry_runs;
 mod fairness;
 mod lanes;
 mod life;
