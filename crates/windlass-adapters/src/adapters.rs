@@ -7,9 +7,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::future::join_all;
 use windlass_core::arn::{Arn, ArnScope, SourceArn, SourceKind, StreamKind};
+use windlass_core::failure::DestinationArn;
 use windlass_core::function::FunctionName;
 use windlass_core::ids::{SequenceNumber, ShardId};
-use windlass_core::mapping::{MappingId, QueueSource, StreamSource};
+use windlass_core::mapping::{Mapping, MappingId, QueueSource, StreamSource};
 use windlass_core::outcome::Fault;
 use windlass_core::position::{Cursor, Position};
 use windlass_core::replay::ReplayName;
@@ -18,18 +19,22 @@ use windlass_core::time::Timestamp;
 use windlass_engine::clock::Clock;
 use windlass_engine::memory::OneRecord;
 use windlass_engine::ports::{
-    AdapterFactory, BoxError, Destination, DocumentBucket, FunctionLookup, PortError, QueueReader,
-    QueueSender, ReadLimits, ResourceLookup, StreamReader, Target,
+    AdapterFactory, BoxError, Destination, DocumentBucket, FunctionLookup, NeededCall, Permission,
+    PortError, QueueDefaults, QueueReader, QueueSender, ReadLimits, ResourceLookup, StreamReader,
+    Target,
 };
 use windlass_engine::requests::QueueRequests;
 use windlass_engine::status::StatusBoard;
 
 use crate::aws::bucket::S3Bucket;
+use crate::aws::checks;
 use crate::aws::dynamodb_streams::DynamoDbStreamsReader;
 use crate::aws::kinesis::KinesisReader;
 use crate::aws::queue_sender::SqsSender;
 use crate::aws::sqs::SqsReader;
-use crate::aws::{Aws, AwsSettings, Partition, source_exists};
+use crate::aws::{
+    Aws, AwsClients, AwsSettings, Partition, ServerClock, look_up_source, source_exists,
+};
 use crate::destinations::{DocumentTemplate, new_destination};
 use crate::targets::process::{ProcessTarget, ProcessTargetParts};
 use crate::targets::{FunctionKind, FunctionSettings, HttpTarget, LambdaTarget, find_function};
@@ -179,6 +184,29 @@ impl Adapters {
         })
     }
 
+    /// Whether a source exists and can be read, and how many milliseconds its clock is ahead of the
+    /// machine's, if its answer says so.
+    ///
+    /// # Errors
+    /// As those of [`ResourceLookup::source`].
+    pub async fn look_up_source(&self, source: &SourceArn) -> (Result<(), PortError>, Option<i64>) {
+        let (clients, clock) = (
+            self.lookup_aws.clients_for(source.arn()),
+            ServerClock::default(),
+        );
+        let found = look_up_source(&clients, source, &clock).await;
+        (found, clock.difference())
+    }
+
+    /// Whether a destination exists; `None` at AWS, where [`ResourceLookup::permission`] finds it out.
+    pub async fn look_up_destination(
+        &self,
+        destination: &DestinationArn,
+    ) -> Option<Result<(), PortError>> {
+        let clients = self.lookup_aws.clients_for(destination.arn());
+        checks::look_up_destination(&clients, destination).await
+    }
+
     /// Reads a stream for the API.
     fn lookup_reader(&self, stream: &SourceArn) -> Result<Arc<dyn StreamReader>, PortError> {
         let arn = stream.arn();
@@ -196,6 +224,12 @@ impl Adapters {
                 source: "it is a queue, not a stream".into(),
             }),
         }
+    }
+
+    /// Of a function of AWS Lambda.
+    fn clients_of_function(&self, aws: &Aws, function: &Arn) -> AwsClients {
+        let settings = self.settings_of(function);
+        aws.clients_as(settings.and_then(|it| it.assume_role.as_ref()), function)
     }
 
     fn identity_of(&self, function: &Arn) -> String {
@@ -322,10 +356,8 @@ impl ResourceLookup for Adapters {
             Some(FunctionKind::Lambda(lambda)) => lambda.clone(),
             None => arn,
         };
-        let role = self
-            .settings_of(&arn)
-            .and_then(|it| it.assume_role.as_ref());
-        find_function(&self.lookup_aws.clients_as(role, &arn).lambda, &arn).await
+        let clients = self.clients_of_function(&self.lookup_aws, &arn);
+        find_function(&clients.lambda, &arn).await
     }
 
     fn function_arn(&self, name: &FunctionName) -> Option<Arn> {
@@ -338,6 +370,27 @@ impl ResourceLookup for Adapters {
 
     async fn source(&self, source: &SourceArn) -> Result<Option<Timestamp>, PortError> {
         source_exists(&self.lookup_aws.clients_for(source.arn()), source).await
+    }
+
+    fn needed_calls(&self, mapping: &Mapping, queues: &QueueDefaults) -> Vec<NeededCall> {
+        let function = &mapping.function;
+        let lambda = match self.settings_of(function).map(|it| &it.kind) {
+            Some(FunctionKind::Http(_) | FunctionKind::Process(_)) => None,
+            Some(FunctionKind::Lambda(lambda)) => Some(lambda),
+            None => Some(function),
+        };
+        let invoke = lambda.map(checks::to_invoke);
+        let others = checks::needed_calls(mapping, queues);
+        invoke.into_iter().chain(others).collect()
+    }
+
+    async fn permission(&self, call: &NeededCall) -> Permission {
+        let resource = &call.resource;
+        let clients = match resource.service() {
+            "lambda" => self.clients_of_function(&self.lookup_aws, resource),
+            _ => self.lookup_aws.clients_for(resource),
+        };
+        checks::permission(&clients, call).await
     }
 
     async fn shards(&self, stream: &SourceArn) -> Result<Vec<Shard>, PortError> {

@@ -131,6 +131,7 @@ impl App {
             clock: self.clock,
             problems,
             home: self.config.adapters.home(),
+            queues: self.config.engine.queue_defaults(),
         });
         let parts = ServerParts {
             control,

@@ -205,8 +205,47 @@ async fn lookups_of_the_api_have_the_role_too() {
         drop(adapters.function(&name).await);
         assert_eq!(calls(&http), ["lambda ROLE"], "{name:?}");
     }
+    for (action, resource, call) in [
+        (
+            "kinesis:GetRecords",
+            theirs("kinesis", "stream/s"),
+            "kinesis ROLE",
+        ),
+        ("sqs:SendMessage", theirs("sqs", "q"), "sqs ROLE"),
+        (
+            "lambda:InvokeFunction",
+            theirs("lambda", "function:audit"),
+            "lambda ROLE",
+        ),
+    ] {
+        let call_needed = NeededCall {
+            action,
+            resource,
+            is_optional: false,
+        };
+        adapters.permission(&call_needed).await;
+        assert_eq!(calls(&http), [call]);
+    }
     // Rules are for sources and destinations.
     let name = FunctionName::parse(theirs("lambda", "function:other").as_str()).unwrap();
     drop(adapters.function(&name).await);
     assert_eq!(calls(&http), ["lambda none"]);
+}
+
+#[tokio::test]
+async fn a_call_with_a_role_that_may_not_be_assumed_is_denied() {
+    let (http, _) = TestHttp::new();
+    let adapters = adapters(&http).await;
+    let denied = b"<ErrorResponse><Error><Code>AccessDenied</Code></Error></ErrorResponse>";
+    http.respond_with(403, &[], denied);
+    let call = NeededCall {
+        action: "sqs:SendMessage",
+        resource: theirs("sqs", "q"),
+        is_optional: false,
+    };
+    let permission = adapters.permission(&call).await;
+    assert!(
+        matches!(permission, Permission::Denied(_)),
+        "{permission:?}"
+    );
 }

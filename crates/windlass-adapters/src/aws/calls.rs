@@ -144,6 +144,9 @@ calls! {
         SnsPublish:
             publish -> Publish, PublishFluentBuilder;
             "sns:Publish" on Topic;
+        SnsGetTopicAttributes:
+            get_topic_attributes -> GetTopicAttributes, GetTopicAttributesFluentBuilder;
+            "sns:GetTopicAttributes" on Topic;
     }
     S3 of aws_sdk_s3 {
         S3ListObjectsV2:
@@ -313,6 +316,8 @@ mod tests {
         let mut expected: BTreeSet<Call> = Call::ALL.iter().copied().collect();
         // At AWS the URL is made from the ARN.
         expected.remove(&Call::SqsGetQueueUrl);
+        // Only of other servers: at AWS the permission to publish is checked.
+        expected.remove(&Call::SnsGetTopicAttributes);
         assert_eq!(used, expected);
     }
 }

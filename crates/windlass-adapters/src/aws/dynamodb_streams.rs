@@ -57,18 +57,17 @@ fn operation_on(stream: &Arn, call: &str) -> String {
     format!("{call} of the stream of table {}", stream.source_name())
 }
 
-/// Checks that a stream exists and can be described. Returns when its server answered, by the
-/// server's clock.
+/// Checks that a stream exists and can be described.
 pub(super) async fn exists(
     clients: &AwsClients,
     arn: &Arn,
-) -> Result<Option<Timestamp>, PortError> {
+    clock: &ServerClock,
+) -> Result<(), PortError> {
     let call = clients.dynamodb_streams.describe_stream();
     let call = call.stream_arn(arn.as_str()).limit(1);
-    let clock = ServerClock::default();
     let response = call.customize().interceptor(clock.clone()).send().await;
     response.map_err(|error| port_error(operation_on(arn, "DescribeStream"), error))?;
-    Ok(clock.answered())
+    Ok(())
 }
 
 impl DynamoDbStreamsReader {

@@ -102,21 +102,20 @@ impl Stream {
     }
 }
 
-/// Checks that a stream exists and can be described. Returns when its server answered, by the
-/// server's clock.
+/// Checks that a stream exists and can be described.
 pub(super) async fn exists(
     clients: &AwsClients,
     arn: &Arn,
-) -> Result<Option<Timestamp>, PortError> {
+    clock: &ServerClock,
+) -> Result<(), PortError> {
     let stream = Stream::new(clients, arn);
     let call = clients.kinesis.describe_stream_summary();
     let call = call
         .stream_arn(stream.arn.as_str())
         .set_stream_name(stream.name());
-    let clock = ServerClock::default();
     let response = call.customize().interceptor(clock.clone()).send().await;
     response.map_err(|error| port_error(stream.operation("DescribeStreamSummary"), error))?;
-    Ok(clock.answered())
+    Ok(())
 }
 
 impl KinesisReader {

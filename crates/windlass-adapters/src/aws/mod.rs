@@ -8,6 +8,7 @@ mod assumed_role;
 pub mod bucket;
 mod call_rules;
 mod calls;
+pub(crate) mod checks;
 mod clients;
 mod credentials;
 pub mod dynamodb_streams;
@@ -29,15 +30,16 @@ pub use calls::{Call, DynamoDbStreams, Kinesis, Lambda, Resource, S3, Sns, Sqs, 
 pub use clients::{Aws, AwsClients, AwsSettings, Service, region_of_profile};
 pub use partition::Partition;
 pub use roles::{ArnPattern, ArnPatternError, Role, RoleRule};
+pub(crate) use server_clock::ServerClock;
 #[cfg(test)]
-pub(crate) use {call_rules::CallRules, clients::timeouts, server_clock::ServerClock};
+pub(crate) use {call_rules::CallRules, clients::timeouts};
 
 use windlass_core::arn::{SourceArn, SourceKind, StreamKind};
 use windlass_core::time::Timestamp;
 use windlass_engine::ports::PortError;
 
-/// Checks that a stream, a consumer of one or a queue exists and can be read. Returns when a stream answered, by its
-/// server's clock.
+/// Checks that a stream, a consumer of one or a queue exists and can be read. Returns when its server
+/// answered, by the server's clock.
 ///
 /// # Errors
 /// `Gone` if it does not exist, `Denied` if access is denied, any other fault if the check failed.
@@ -45,16 +47,27 @@ pub async fn source_exists(
     clients: &AwsClients,
     source: &SourceArn,
 ) -> Result<Option<Timestamp>, PortError> {
+    let clock = ServerClock::default();
+    look_up_source(clients, source, &clock).await?;
+    Ok(clock.answered())
+}
+
+/// The same; `clock` sees the answers.
+pub(crate) async fn look_up_source(
+    clients: &AwsClients,
+    source: &SourceArn,
+    clock: &ServerClock,
+) -> Result<(), PortError> {
     let arn = source.arn();
     match source.kind() {
         SourceKind::Stream(StreamKind::Kinesis) if arn.stream_of_consumer().is_some() => {
-            fan_out::exists(clients, arn).await
+            fan_out::exists(clients, arn, clock).await
         }
-        SourceKind::Stream(StreamKind::Kinesis) => kinesis::exists(clients, arn).await,
+        SourceKind::Stream(StreamKind::Kinesis) => kinesis::exists(clients, arn, clock).await,
         SourceKind::Stream(StreamKind::DynamoDbStreams) => {
-            dynamodb_streams::exists(clients, arn).await
+            dynamodb_streams::exists(clients, arn, clock).await
         }
-        SourceKind::Queue => sqs::exists(clients, arn).await.map(|()| None),
+        SourceKind::Queue => sqs::exists(clients, arn, clock).await,
     }
 }
 

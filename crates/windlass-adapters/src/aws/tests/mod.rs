@@ -1,6 +1,7 @@
 //! Compares our parsers with the SDK's: both parse the same bytes, and every event is compared with
 //! one built from the SDK's types.
 
+mod checks;
 mod dynamodb;
 mod errors;
 mod fan_out;
