@@ -275,7 +275,7 @@ impl Aws {
         clients
     }
 
-    /// Whoever calls with a role shares its credentials. It is assumed in the daemon's region.
+    /// All callers with a role share its credentials. It is assumed in the daemon's region.
     fn caller_as(&self, role: &Role) -> Caller {
         let credentials = CurrentCredentials::of(AssumedRole::new(&self.home.sts, role));
         let shared = self.caller.shared.to_builder();
