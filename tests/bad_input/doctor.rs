@@ -31,7 +31,15 @@ fn free_address() -> String {
 }
 
 fn config(dir: &Path, endpoint: &str, function: &str, mappings: &Value) -> Value {
-    let endpoints = ["kinesis", "dynamodb_streams", "sqs", "sns", "s3", "lambda"];
+    let endpoints = [
+        "kinesis",
+        "dynamodb_streams",
+        "sqs",
+        "sns",
+        "s3",
+        "lambda",
+        "sts",
+    ];
     let endpoints = endpoints.map(|service| (service.to_owned(), Value::from(endpoint)));
     json!({
         "listen": free_address(),
@@ -84,6 +92,7 @@ async fn all_is_well_and_nothing_is_changed() {
         format!("source {stream}"),
         format!("clock of {stream}"),
         format!("source {queue}"),
+        "AWS credentials".to_owned(),
         format!("destination {queue}"),
         format!("address {}", config["listen"].as_str().unwrap()),
     ] {

@@ -27,16 +27,17 @@ use windlass_engine::requests::QueueRequests;
 use windlass_engine::status::StatusBoard;
 
 use crate::aws::bucket::S3Bucket;
+use crate::aws::caller::{self, CredentialsFound};
 use crate::aws::checks;
 use crate::aws::dynamodb_streams::DynamoDbStreamsReader;
 use crate::aws::kinesis::KinesisReader;
 use crate::aws::queue_sender::SqsSender;
 use crate::aws::sqs::SqsReader;
 use crate::aws::{
-    Aws, AwsClients, AwsSettings, Partition, ServerClock, look_up_source, source_exists,
+    Aws, AwsClients, AwsSettings, Partition, ServerClock, Service, look_up_source, source_exists,
 };
 use crate::destinations::{DocumentTemplate, new_destination};
-use crate::targets::process::{ProcessTarget, ProcessTargetParts};
+use crate::targets::process::{MemoryGroups, ProcessTarget, ProcessTargetParts};
 use crate::targets::{FunctionKind, FunctionSettings, HttpTarget, LambdaTarget, find_function};
 use crate::tls_roots::CaBundle;
 
@@ -99,10 +100,15 @@ impl Adapters {
     /// the runtime that is to run them.
     pub fn start_processes(&self, board: &StatusBoard, clock: Clock) {
         self.processes.get_or_init(|| {
-            let functions = self.functions.iter().filter_map(|(name, settings)| {
+            let processes = self.functions.iter().filter_map(|(name, settings)| {
                 let FunctionKind::Process(function) = &settings.kind else {
                     return None;
                 };
+                Some((name, settings, function))
+            });
+            let is_limited = processes.clone().any(|(_, _, it)| it.memory.is_some());
+            let groups = is_limited.then(MemoryGroups::of_daemon).flatten();
+            let targets = processes.filter_map(|(name, settings, function)| {
                 let arn = FunctionName::parse(name)?.resolve(&self.home);
                 let target = ProcessTarget::start(ProcessTargetParts {
                     name: name.clone(),
@@ -112,12 +118,13 @@ impl Adapters {
                     timeout: settings
                         .timeout
                         .unwrap_or(FunctionSettings::DEFAULT_TIMEOUT),
+                    memory_groups: groups.clone(),
                     clock,
                     status: board.function(name),
                 });
                 Some((name.clone(), Arc::new(target)))
             });
-            functions.collect()
+            targets.collect()
         });
     }
 
@@ -184,6 +191,54 @@ impl Adapters {
         })
     }
 
+    /// Of a function of AWS Lambda.
+    fn lookup_clients_of_function(&self, arn: &Arn) -> AwsClients {
+        let settings = self.settings_of(arn);
+        let role = settings.and_then(|it| it.assume_role.as_ref());
+        self.lookup_aws.clients_as(role, arn)
+    }
+
+    /// The call that invokes a function; `None` if it is not one of AWS Lambda.
+    pub fn call_to_invoke(&self, function: &Arn) -> Option<NeededCall> {
+        let lambda = match self.settings_of(function).map(|it| &it.kind) {
+            Some(FunctionKind::Http(_) | FunctionKind::Process(_)) => None,
+            Some(FunctionKind::Lambda(lambda)) => Some(lambda),
+            None => Some(function),
+        };
+        lambda.map(checks::to_invoke)
+    }
+
+    /// Whether what an ARN names is called at AWS's own endpoint.
+    pub fn is_at_aws(&self, arn: &Arn) -> bool {
+        let service = match arn.service() {
+            "kinesis" => Service::Kinesis,
+            "dynamodb" => Service::DynamoDbStreams,
+            "sqs" => Service::Sqs,
+            "sns" => Service::Sns,
+            "s3" => Service::S3,
+            "lambda" => Service::Lambda,
+            _ => return false,
+        };
+        !self.lookup_aws.home().is_custom(service)
+    }
+
+    /// The daemon's own credentials; `None` if it signs with meaningless ones.
+    ///
+    /// # Errors
+    /// There are none.
+    pub async fn credentials(&self) -> Option<Result<CredentialsFound, BoxError>> {
+        caller::credentials(self.lookup_aws.home()).await
+    }
+
+    /// The ARN of whoever has the daemon's own credentials; `None` if STS has an endpoint other than
+    /// AWS's.
+    ///
+    /// # Errors
+    /// STS cannot be reached, or rejects them.
+    pub async fn caller(&self) -> Option<Result<String, PortError>> {
+        caller::identity(self.lookup_aws.home()).await
+    }
+
     /// Whether a source exists and can be read, and how many milliseconds its clock is ahead of the
     /// machine's, if its answer says so.
     ///
@@ -226,12 +281,6 @@ impl Adapters {
         }
     }
 
-    /// Of a function of AWS Lambda.
-    fn clients_of_function(&self, aws: &Aws, function: &Arn) -> AwsClients {
-        let settings = self.settings_of(function);
-        aws.clients_as(settings.and_then(|it| it.assume_role.as_ref()), function)
-    }
-
     fn identity_of(&self, function: &Arn) -> String {
         let role = self
             .settings_of(function)
@@ -254,18 +303,20 @@ impl AdapterFactory for Adapters {
         function: &Arn,
     ) -> Result<Arc<dyn StreamReader>, PortError> {
         let clients = self.aws.clients_for(&source.arn);
+        let n_lanes = source.settings.parallelization_factor;
         Ok(match source.kind {
             StreamKind::Kinesis => {
                 let identity = self.identity_of(function);
                 let consumer = source.consumer.as_ref();
-                let reader = KinesisReader::new(&clients, &source.arn, consumer, &identity);
+                let reader = KinesisReader::new(&clients, &source.arn, consumer, &identity)
+                    .with_lanes(n_lanes);
                 Arc::new(match source.takes_aggregates_apart {
                     true => reader.taking_aggregates_apart(),
                     false => reader,
                 })
             }
             StreamKind::DynamoDbStreams => {
-                Arc::new(DynamoDbStreamsReader::new(&clients, &source.arn))
+                Arc::new(DynamoDbStreamsReader::new(&clients, &source.arn).with_lanes(n_lanes))
             }
         })
     }
@@ -356,8 +407,7 @@ impl ResourceLookup for Adapters {
             Some(FunctionKind::Lambda(lambda)) => lambda.clone(),
             None => arn,
         };
-        let clients = self.clients_of_function(&self.lookup_aws, &arn);
-        find_function(&clients.lambda, &arn).await
+        find_function(&self.lookup_clients_of_function(&arn).lambda, &arn).await
     }
 
     fn function_arn(&self, name: &FunctionName) -> Option<Arn> {
@@ -373,22 +423,17 @@ impl ResourceLookup for Adapters {
     }
 
     fn needed_calls(&self, mapping: &Mapping, queues: &QueueDefaults) -> Vec<NeededCall> {
-        let function = &mapping.function;
-        let lambda = match self.settings_of(function).map(|it| &it.kind) {
-            Some(FunctionKind::Http(_) | FunctionKind::Process(_)) => None,
-            Some(FunctionKind::Lambda(lambda)) => Some(lambda),
-            None => Some(function),
-        };
-        let invoke = lambda.map(checks::to_invoke);
+        let invoke = self.call_to_invoke(&mapping.function);
         let others = checks::needed_calls(mapping, queues);
         invoke.into_iter().chain(others).collect()
     }
 
     async fn permission(&self, call: &NeededCall) -> Permission {
         let resource = &call.resource;
-        let clients = match resource.service() {
-            "lambda" => self.clients_of_function(&self.lookup_aws, resource),
-            _ => self.lookup_aws.clients_for(resource),
+        let clients = if resource.service() == "lambda" {
+            self.lookup_clients_of_function(resource)
+        } else {
+            self.lookup_aws.clients_for(resource)
         };
         checks::permission(&clients, call).await
     }
@@ -439,7 +484,6 @@ mod tests {
     use tokio::net::TcpListener;
 
     use super::*;
-    use crate::aws::Service;
     use crate::targets::HttpFunction;
 
     async fn with_kinesis_at(url: String) -> Adapters {

@@ -175,6 +175,9 @@ calls! {
         StsAssumeRole:
             assume_role -> AssumeRole, AssumeRoleFluentBuilder;
             "sts:AssumeRole" on Role;
+        StsGetCallerIdentity:
+            get_caller_identity -> GetCallerIdentity, GetCallerIdentityFluentBuilder;
+            "sts:GetCallerIdentity" on Role;
     }
 }
 
@@ -318,6 +321,8 @@ mod tests {
         expected.remove(&Call::SqsGetQueueUrl);
         // Only of other servers: at AWS the permission to publish is checked.
         expected.remove(&Call::SnsGetTopicAttributes);
+        // It needs no permission.
+        expected.remove(&Call::StsGetCallerIdentity);
         assert_eq!(used, expected);
     }
 }

@@ -156,7 +156,8 @@ pub(crate) async fn permission(clients: &AwsClients, needed: &NeededCall) -> Per
         | Call::S3GetObject
         | Call::S3DeleteObject
         | Call::LambdaGetFunctionConfiguration
-        | Call::StsAssumeRole => Permission::Untried(NOT_NEEDED),
+        | Call::StsAssumeRole
+        | Call::StsGetCallerIdentity => Permission::Untried(NOT_NEEDED),
     }
 }
 

@@ -230,6 +230,11 @@ impl Aws {
         }
     }
 
+    /// The clients of the daemon's region, with its own credentials.
+    pub(crate) const fn home(&self) -> &AwsClients {
+        &self.home
+    }
+
     /// The clients for a source or a destination: of the region of its ARN, and with the role of the
     /// first rule that matches it.
     pub fn clients_for(&self, arn: &Arn) -> AwsClients {

@@ -7,6 +7,7 @@
 mod assumed_role;
 pub mod bucket;
 mod call_rules;
+pub mod caller;
 mod calls;
 pub(crate) mod checks;
 mod clients;

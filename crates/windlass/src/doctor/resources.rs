@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use windlass_adapters::Adapters;
+use windlass_adapters::aws::caller::CredentialsFound;
 use windlass_adapters::targets::{FunctionKind, FunctionSettings, HttpTarget};
 use windlass_core::arn::{Arn, SourceArn};
 use windlass_core::failure::DestinationArn;
@@ -35,6 +36,55 @@ struct Uses {
     calls: BTreeMap<Arn, Vec<NeededCall>>,
 }
 
+impl Uses {
+    fn add_calls(&mut self, calls: impl IntoIterator<Item = NeededCall>) {
+        for call in calls {
+            let known = self.calls.entry(call.resource.clone()).or_default();
+            if !known.contains(&call) {
+                known.push(call);
+            }
+        }
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Arn> {
+        let sources = self.sources.iter().map(SourceArn::arn);
+        sources
+            .chain(self.destinations.keys())
+            .chain(self.calls.keys())
+    }
+}
+
+const CREDENTIALS: &str = "AWS credentials";
+
+/// `at_aws`: whether they are used at AWS's own endpoints.
+async fn credentials(adapters: &Adapters, at_aws: bool) -> Option<Finding> {
+    let found = match adapters.credentials().await? {
+        Ok(CredentialsFound {
+            access_key_id,
+            origin,
+        }) => format!("key {access_key_id} from {origin}"),
+        Err(error) => {
+            return Some(Finding::wrong(
+                CREDENTIALS,
+                chain(&*error),
+                Some(
+                    "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AWS_PROFILE, or give the machine a role",
+                ),
+            ));
+        }
+    };
+    let caller = if at_aws {
+        adapters.caller().await
+    } else {
+        None
+    };
+    Some(match caller {
+        None => Finding::ok(CREDENTIALS, found),
+        Some(Ok(arn)) => Finding::ok(CREDENTIALS, format!("{found}, of {arn}")),
+        Some(Err(error)) => failed(format!("{CREDENTIALS}: {found}"), &error),
+    })
+}
+
 /// Adds the checks of everything that the configuration names.
 pub(super) fn add_checks(checks: &mut Checks, config: &Config, adapters: &Arc<Adapters>) {
     for (name, settings) in &config.adapters.functions {
@@ -44,6 +94,14 @@ pub(super) fn add_checks(checks: &mut Checks, config: &Config, adapters: &Arc<Ad
         add_lambda_function(checks, adapters, name);
     }
     let uses = uses(config, adapters);
+    let at_aws = uses.all().any(|arn| adapters.is_at_aws(arn));
+    // Requests to other servers are signed, too.
+    if uses.all().next().is_some() {
+        let adapters = Arc::clone(adapters);
+        checks.add(CREDENTIALS, async move {
+            credentials(&adapters, at_aws).await.into_iter().collect()
+        });
+    }
     for source in uses.sources {
         let subject = format!("source {source}");
         let adapters = Arc::clone(adapters);
@@ -161,6 +219,11 @@ fn uses(config: &Config, adapters: &Adapters) -> Uses {
     let (home, now) = (config.adapters.home(), Clock::start().wall());
     let queues = config.engine.queue_defaults();
     let mut uses = Uses::default();
+    for function in config.adapters.functions.values() {
+        if let FunctionKind::Lambda(arn) = &function.kind {
+            uses.add_calls(adapters.call_to_invoke(arn));
+        }
+    }
     for mapping in &config.mappings {
         let name = mapping.function_name();
         let function = adapters.function_arn(name);
@@ -173,12 +236,7 @@ fn uses(config: &Config, adapters: &Adapters) -> Uses {
         let destination = on_failure(&mapping).into_iter();
         uses.destinations
             .extend(destination.map(|it| (it.arn().clone(), it.clone())));
-        for call in adapters.needed_calls(&mapping, &queues) {
-            let known = uses.calls.entry(call.resource.clone()).or_default();
-            if !known.contains(&call) {
-                known.push(call);
-            }
-        }
+        uses.add_calls(adapters.needed_calls(&mapping, &queues));
     }
     uses
 }
