@@ -23,6 +23,7 @@ mod processes;
 mod queue;
 mod redrive;
 mod replays;
+mod roles;
 mod setup;
 mod sqs;
 mod sqs_kill;
