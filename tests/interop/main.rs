@@ -22,6 +22,7 @@ mod processes;
 mod queue;
 mod redrive;
 mod replays;
+mod roles;
 mod setup;
 mod sqs;
 mod sqs_kill;

@@ -79,10 +79,13 @@ pub(crate) async fn credentials(
             origin: origin.map_or(OTHER_ORIGIN, |(_, origin)| origin),
         }
     });
-    Some(found.map_err(|error| match error {
-        // What it has tried is in lines of its own.
-        CredentialsError::CredentialsNotLoaded(_) => "no credentials were found".into(),
-        other => other.into(),
+    Some(found.map_err(|error| {
+        if matches!(error, CredentialsError::CredentialsNotLoaded(_)) {
+            // What it has tried is in lines of its own.
+            "no credentials were found".into()
+        } else {
+            error.into()
+        }
     }))
 }
 

@@ -192,6 +192,12 @@ impl Aws {
         aws
     }
 
+    /// Whose calls a test sees; signed with placeholders.
+    #[cfg(test)]
+    pub(crate) async fn with_http(settings: &AwsSettings, http: SharedHttpClient) -> Self {
+        Self::with(settings, Some(http), None).await
+    }
+
     pub(super) async fn with(
         settings: &AwsSettings,
         http: Option<SharedHttpClient>,
@@ -439,7 +445,7 @@ mod tests {
             endpoints: endpoints.into_iter().collect(),
             ..AwsSettings::default()
         };
-        let aws = Aws::with(&settings, Some(http.shared()), None).await;
+        let aws = Aws::with_http(&settings, http.shared()).await;
         http.respond(b"");
         let put = aws.home.s3.put_object().bucket("failed").key("a/b");
         put.body(b"{}".to_vec().into()).send().await.unwrap();
