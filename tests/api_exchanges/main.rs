@@ -49,7 +49,7 @@ use windlass_core::position::{Checkpoint, Position};
 use windlass_core::shard::lineage::Shard;
 use windlass_core::time::Timestamp;
 use windlass_engine::clock::Clock;
-use windlass_engine::jobs::Redriver;
+use windlass_engine::jobs::{DryRuns, Redriver};
 use windlass_engine::memory::Budget;
 use windlass_engine::ports::{
     DeadLetter, DeadLetterId, DeadLetterLimit, DeadLetterReason, FunctionLookup, Kept, NeededCall,
@@ -539,12 +539,14 @@ fn control_parts(
 }
 
 fn server(parts: ControlParts, auth: AuthSettings) -> Server {
+    let (redriver, dry_runs) = jobs();
     let parts = ServerParts {
         control: Control::new(parts),
         readiness: Readiness::default(),
         metrics: metrics(),
         budget: Budget::new(1024),
-        redriver: redriver(),
+        redriver,
+        dry_runs,
         allowed_hosts: Vec::new(),
         auth,
     };
@@ -554,8 +556,9 @@ fn server(parts: ControlParts, auth: AuthSettings) -> Server {
 
 /// An engine with a store of its own, the stream `orders` with three records in its shard `0`, and the
 /// function `hello`. It runs as long as the tests.
-fn redriver() -> Redriver {
-    static ENGINE: OnceLock<(Runtime, watch::Sender<Stop>, Redriver)> = OnceLock::new();
+fn jobs() -> (Redriver, DryRuns) {
+    type Jobs = (Redriver, DryRuns);
+    static ENGINE: OnceLock<(Runtime, watch::Sender<Stop>, Jobs)> = OnceLock::new();
     let engine = ENGINE.get_or_init(|| {
         let clock = Clock::starting_at(NOON);
         let adapters = FakeAdapters::default();
@@ -573,11 +576,11 @@ fn redriver() -> Redriver {
             settings,
             seed: 1,
         });
-        let redriver = supervisor.redriver();
+        let jobs = (supervisor.redriver(), supervisor.dry_runs());
         let (stop, stopped) = watch::channel(Stop::No);
         let runtime = Runtime::new().expect("threads start");
         runtime.spawn(supervisor.run(stopped));
-        (runtime, stop, redriver)
+        (runtime, stop, jobs)
     });
     engine.2.clone()
 }

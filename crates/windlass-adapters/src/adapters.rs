@@ -37,7 +37,7 @@ use crate::aws::{
     Aws, AwsClients, AwsSettings, Partition, ServerClock, Service, look_up_source, source_exists,
 };
 use crate::destinations::{DocumentTemplate, new_destination};
-use crate::targets::process::{ProcessTarget, ProcessTargetParts};
+use crate::targets::process::{MemoryGroups, ProcessTarget, ProcessTargetParts};
 use crate::targets::{FunctionKind, FunctionSettings, HttpTarget, LambdaTarget, find_function};
 use crate::tls_roots::CaBundle;
 
@@ -100,10 +100,15 @@ impl Adapters {
     /// the runtime that is to run them.
     pub fn start_processes(&self, board: &StatusBoard, clock: Clock) {
         self.processes.get_or_init(|| {
-            let functions = self.functions.iter().filter_map(|(name, settings)| {
+            let processes = self.functions.iter().filter_map(|(name, settings)| {
                 let FunctionKind::Process(function) = &settings.kind else {
                     return None;
                 };
+                Some((name, settings, function))
+            });
+            let is_limited = processes.clone().any(|(_, _, it)| it.memory.is_some());
+            let groups = is_limited.then(MemoryGroups::of_daemon).flatten();
+            let targets = processes.filter_map(|(name, settings, function)| {
                 let arn = FunctionName::parse(name)?.resolve(&self.home);
                 let target = ProcessTarget::start(ProcessTargetParts {
                     name: name.clone(),
@@ -113,12 +118,13 @@ impl Adapters {
                     timeout: settings
                         .timeout
                         .unwrap_or(FunctionSettings::DEFAULT_TIMEOUT),
+                    memory_groups: groups.clone(),
                     clock,
                     status: board.function(name),
                 });
                 Some((name.clone(), Arc::new(target)))
             });
-            functions.collect()
+            targets.collect()
         });
     }
 
@@ -296,18 +302,20 @@ impl AdapterFactory for Adapters {
         function: &Arn,
     ) -> Result<Arc<dyn StreamReader>, PortError> {
         let clients = self.aws.clients_for(&source.arn);
+        let n_lanes = source.settings.parallelization_factor;
         Ok(match source.kind {
             StreamKind::Kinesis => {
                 let identity = self.identity_of(function);
                 let consumer = source.consumer.as_ref();
-                let reader = KinesisReader::new(&clients, &source.arn, consumer, &identity);
+                let reader = KinesisReader::new(&clients, &source.arn, consumer, &identity)
+                    .with_lanes(n_lanes);
                 Arc::new(match source.takes_aggregates_apart {
                     true => reader.taking_aggregates_apart(),
                     false => reader,
                 })
             }
             StreamKind::DynamoDbStreams => {
-                Arc::new(DynamoDbStreamsReader::new(&clients, &source.arn))
+                Arc::new(DynamoDbStreamsReader::new(&clients, &source.arn).with_lanes(n_lanes))
             }
         })
     }

@@ -139,6 +139,7 @@ impl App {
             metrics: self.metrics,
             budget: self.budget,
             redriver: self.supervisor.redriver(),
+            dry_runs: self.supervisor.dry_runs(),
             allowed_hosts: self.config.listen.allowed_hosts,
             auth: self.config.listen.auth.unwrap_or_default(),
         };

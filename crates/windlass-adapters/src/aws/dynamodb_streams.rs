@@ -76,10 +76,19 @@ impl DynamoDbStreamsReader {
             clients: clients.clone(),
             stream: stream.clone(),
             template: EventTemplate::new(stream.as_str(), stream.region()),
-            estimate: PageEstimate::default(),
+            estimate: PageEstimate::new(1),
             closed: ClosedShards::default(),
             is_disabled: AtomicBool::new(false),
             get_records: PreparedOnce::default(),
+        }
+    }
+
+    /// Puts the records of each of `n_lanes` lanes together on their page.
+    #[must_use]
+    pub fn with_lanes(self, n_lanes: usize) -> Self {
+        Self {
+            estimate: PageEstimate::new(n_lanes),
+            ..self
         }
     }
 }

@@ -131,12 +131,21 @@ impl KinesisReader {
             clients: clients.clone(),
             stream: Stream::new(clients, stream),
             identity_arn: identity_arn.to_owned(),
-            estimate: PageEstimate::default(),
+            estimate: PageEstimate::new(1),
             closed: ClosedShards::default(),
             get_records: PreparedOnce::default(),
             takes_apart: consumer.is_some(),
             consumer: consumer.map(|consumer| Arc::new(Consumer::new(consumer))),
             hash_keys: HashKeys::default(),
+        }
+    }
+
+    /// Puts the records of each of `n_lanes` lanes together on their page.
+    #[must_use]
+    pub fn with_lanes(self, n_lanes: usize) -> Self {
+        Self {
+            estimate: PageEstimate::new(n_lanes),
+            ..self
         }
     }
 

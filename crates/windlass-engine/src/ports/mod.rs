@@ -207,6 +207,10 @@ pub trait Target: Send + Sync {
     /// Invokes the function and waits for its answer.
     async fn invoke(&self, invocation: Invocation) -> Outcome;
 
+    /// Records are in memory that wait for an invocation, of a batch that is gathered for example: what
+    /// the function needs for it may start meanwhile.
+    fn prepare(&self) {}
+
     /// How many invocations may run at a time, whichever mappings they are of, at least 1; `None`: any
     /// number. The engine keeps this limit.
     fn concurrency(&self) -> Option<usize>;
