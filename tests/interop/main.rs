@@ -2,6 +2,7 @@
 
 mod clients;
 mod destinations;
+mod doctor;
 mod drain;
 mod dynamodb;
 mod dynamodb_switched_off;
