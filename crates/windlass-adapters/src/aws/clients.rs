@@ -109,9 +109,10 @@ pub struct AwsClients {
     pub(crate) subscription_http: Option<SharedHttpClient>,
     /// What the interceptors of all clients apply.
     pub(crate) rules: CallRules,
-    /// The clocks of the servers of both, as their answers show them.
+    /// The clocks of the servers, as their answers show them.
     pub(crate) kinesis_clock: ServerClock,
     pub(crate) dynamodb_streams_clock: ServerClock,
+    pub(crate) sqs_clock: ServerClock,
     /// Whether Kinesis has an endpoint other than AWS's.
     pub(crate) custom_kinesis: bool,
     /// The same of DynamoDB Streams.
@@ -234,8 +235,8 @@ impl AwsClients {
                 $sdk::Client::from_conf(config!($sdk, $service, $clock).build())
             };
         }
-        let clocks: [ServerClock; 3] = Default::default();
-        let [kinesis_clock, dynamodb_streams_clock, unwatched] = clocks;
+        let clocks: [ServerClock; 4] = Default::default();
+        let [kinesis_clock, dynamodb_streams_clock, sqs_clock, unwatched] = clocks;
         let is_custom =
             |service| endpoints.contains_key(&service) || has_custom_endpoint(shared, service);
         let s3 = config!(aws_sdk_s3, Service::S3, unwatched);
@@ -251,7 +252,7 @@ impl AwsClients {
                 Service::DynamoDbStreams,
                 dynamodb_streams_clock
             ),
-            sqs: client!(aws_sdk_sqs, Service::Sqs, unwatched),
+            sqs: client!(aws_sdk_sqs, Service::Sqs, sqs_clock),
             sns: client!(aws_sdk_sns, Service::Sns, unwatched),
             s3: aws_sdk_s3::Client::from_conf(s3.build()),
             lambda: client!(aws_sdk_lambda, Service::Lambda, unwatched),
@@ -259,6 +260,7 @@ impl AwsClients {
             rules: rules.clone(),
             kinesis_clock,
             dynamodb_streams_clock,
+            sqs_clock,
             custom_kinesis: is_custom(Service::Kinesis),
             custom_dynamodb_streams: is_custom(Service::DynamoDbStreams),
             custom_sqs: is_custom(Service::Sqs),

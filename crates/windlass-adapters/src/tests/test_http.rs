@@ -111,12 +111,12 @@ impl TestHttp {
                 )
             };
         }
-        let clocks: [ServerClock; 3] = Default::default();
-        let [kinesis_clock, streams_clock, unwatched] = clocks;
+        let clocks: [ServerClock; 4] = Default::default();
+        let [kinesis_clock, streams_clock, sqs_clock, unwatched] = clocks;
         let clients = AwsClients {
             kinesis: client!(aws_sdk_kinesis, kinesis_clock),
             dynamodb_streams: client!(aws_sdk_dynamodbstreams, streams_clock),
-            sqs: client!(aws_sdk_sqs, unwatched),
+            sqs: client!(aws_sdk_sqs, sqs_clock),
             sns: client!(aws_sdk_sns, unwatched),
             s3: client!(aws_sdk_s3, unwatched),
             lambda: client!(aws_sdk_lambda, unwatched),
@@ -124,6 +124,7 @@ impl TestHttp {
             rules: CallRules::default(),
             kinesis_clock,
             dynamodb_streams_clock: streams_clock,
+            sqs_clock,
             custom_kinesis: false,
             custom_dynamodb_streams: false,
             custom_sqs: true,
