@@ -35,7 +35,7 @@ fn payload(shard: usize, number: usize) -> Bytes {
     format!("{{\"Records\": [ {{\"shard\":{shard},\"n\":{number}}} ]}}").into()
 }
 
-fn all() -> LettersRequest {
+pub(crate) fn all() -> LettersRequest {
     LettersRequest {
         letters: Letters::All,
         function: None,
@@ -76,7 +76,7 @@ impl Daemon {
         id
     }
 
-    async fn redrive_letters(&self, request: LettersRequest) -> LettersResult {
+    pub(crate) async fn redrive_letters(&self, request: LettersRequest) -> LettersResult {
         let result = self.start_letters(request).recv().await;
         result.expect("a result").expect("the store works")
     }

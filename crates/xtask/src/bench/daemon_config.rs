@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::programs::{Function, Load};
 
-const STREAM: &str = "arn:aws:kinesis:us-east-1:000000000000:stream/bench";
+pub(super) const STREAM: &str = "arn:aws:kinesis:us-east-1:000000000000:stream/bench";
 /// What the ARN of its consumer has after that.
 const CONSUMER: &str = "/consumer/bench:1700000000";
 
@@ -46,7 +46,10 @@ pub(super) fn text(
          functions:\n"
     );
     for number in 0..load.mappings {
-        text.push_str(&format!("  bench{number}: {function}\n"));
+        text.push_str(&format!("  {}: {function}\n", self::function(number)));
+    }
+    if load.is_replay {
+        return text;
     }
     if load.function == Function::Fails {
         text.push_str(&format!("  {ANSWERS}: {}\n", url("function")));
@@ -54,7 +57,8 @@ pub(super) fn text(
     text.push_str("mappings:\n");
     for number in 0..load.mappings {
         text.push_str(&format!(
-            "  - FunctionName: bench{number}\n    BatchSize: {batch_size}\n"
+            "  - FunctionName: {}\n    BatchSize: {batch_size}\n",
+            self::function(number)
         ));
         text.push_str(&source_members(load, number));
         if load.function == Function::AnswersMuch {
@@ -65,6 +69,11 @@ pub(super) fn text(
         }
     }
     text
+}
+
+/// The name of the function of a mapping.
+pub(super) fn function(mapping: u32) -> String {
+    format!("bench{mapping}")
 }
 
 /// The members of a mapping that depend on its source.
