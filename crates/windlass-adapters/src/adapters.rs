@@ -230,7 +230,7 @@ impl Adapters {
         caller::credentials(self.lookup_aws.home()).await
     }
 
-    /// The ARN of whoever has the daemon's own credentials; `None` if STS has an endpoint other than
+    /// The ARN of the owner of the daemon's own credentials; `None` if STS has an endpoint other than
     /// AWS's.
     ///
     /// # Errors
