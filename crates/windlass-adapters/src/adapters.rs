@@ -191,6 +191,13 @@ impl Adapters {
         })
     }
 
+    /// Of a function of AWS Lambda.
+    fn lookup_clients_of_function(&self, arn: &Arn) -> AwsClients {
+        let settings = self.settings_of(arn);
+        let role = settings.and_then(|it| it.assume_role.as_ref());
+        self.lookup_aws.clients_as(role, arn)
+    }
+
     /// The call that invokes a function; `None` if it is not one of AWS Lambda.
     pub fn call_to_invoke(&self, function: &Arn) -> Option<NeededCall> {
         let lambda = match self.settings_of(function).map(|it| &it.kind) {
@@ -272,12 +279,6 @@ impl Adapters {
                 source: "it is a queue, not a stream".into(),
             }),
         }
-    }
-
-    /// Of a function of AWS Lambda.
-    fn clients_of_function(&self, aws: &Aws, function: &Arn) -> AwsClients {
-        let settings = self.settings_of(function);
-        aws.clients_as(settings.and_then(|it| it.assume_role.as_ref()), function)
     }
 
     fn identity_of(&self, function: &Arn) -> String {
@@ -406,8 +407,7 @@ impl ResourceLookup for Adapters {
             Some(FunctionKind::Lambda(lambda)) => lambda.clone(),
             None => arn,
         };
-        let clients = self.clients_of_function(&self.lookup_aws, &arn);
-        find_function(&clients.lambda, &arn).await
+        find_function(&self.lookup_clients_of_function(&arn).lambda, &arn).await
     }
 
     fn function_arn(&self, name: &FunctionName) -> Option<Arn> {
@@ -430,9 +430,10 @@ impl ResourceLookup for Adapters {
 
     async fn permission(&self, call: &NeededCall) -> Permission {
         let resource = &call.resource;
-        let clients = match resource.service() {
-            "lambda" => self.clients_of_function(&self.lookup_aws, resource),
-            _ => self.lookup_aws.clients_for(resource),
+        let clients = if resource.service() == "lambda" {
+            self.lookup_clients_of_function(resource)
+        } else {
+            self.lookup_aws.clients_for(resource)
         };
         checks::permission(&clients, call).await
     }

@@ -116,12 +116,12 @@ impl TestHttp {
                 )
             };
         }
-        let clocks: [ServerClock; 3] = Default::default();
-        let [kinesis_clock, streams_clock, unwatched] = clocks;
+        let clocks: [ServerClock; 4] = Default::default();
+        let [kinesis_clock, streams_clock, sqs_clock, unwatched] = clocks;
         let clients = AwsClients {
             kinesis: client!(Kinesis, aws_sdk_kinesis, kinesis_clock),
             dynamodb_streams: client!(DynamoDbStreams, aws_sdk_dynamodbstreams, streams_clock),
-            sqs: client!(Sqs, aws_sdk_sqs, unwatched),
+            sqs: client!(Sqs, aws_sdk_sqs, sqs_clock),
             sns: client!(Sns, aws_sdk_sns, unwatched),
             s3: client!(S3, aws_sdk_s3, unwatched),
             lambda: client!(Lambda, aws_sdk_lambda, unwatched),
@@ -130,6 +130,7 @@ impl TestHttp {
             rules: CallRules::default(),
             kinesis_clock,
             dynamodb_streams_clock: streams_clock,
+            sqs_clock,
             custom_endpoints: Arc::new([Service::Sqs].into()),
         };
         (http, clients)
