@@ -230,8 +230,8 @@ impl Adapters {
         caller::credentials(self.lookup_aws.home()).await
     }
 
-    /// The ARN of whoever has the daemon's own credentials; `None` if STS has an endpoint other than
-    /// AWS's.
+    /// The ARN of the user or role that the daemon's own credentials belong to; `None` if STS has an
+    /// endpoint other than AWS's.
     ///
     /// # Errors
     /// STS cannot be reached, or rejects them.
