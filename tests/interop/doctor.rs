@@ -85,15 +85,12 @@ async fn found_and_left_alone() -> anyhow::Result<()> {
     };
     for (suffix, code, result) in [("", 0, "ok"), ("-missing", 1, "wrong")] {
         let (setup, destinations) = setup(suffix);
+        let sources = [&stream, &queue].map(|arn| format!("source {arn}{suffix}"));
+        let destinations = destinations.map(|arn| format!("destination {arn}"));
         let (found, results) = doctor(&setup)?;
         assert_eq!(found, code, "{results:#}");
-        let mut subjects = vec![
-            format!("source {stream}{suffix}"),
-            format!("source {queue}{suffix}"),
-        ];
-        subjects.extend(destinations.map(|arn| format!("destination {arn}")));
-        for subject in subjects {
-            assert_eq!(results[&subject], result, "{subject}: {results:#}");
+        for subject in sources.iter().chain(&destinations) {
+            assert_eq!(results[subject], result, "{subject}: {results:#}");
         }
     }
     assert_eq!(elasticmq.queue_depth(&queue_url).await?, 0);
