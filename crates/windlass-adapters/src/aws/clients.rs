@@ -193,6 +193,12 @@ impl Aws {
         aws
     }
 
+    /// Whose calls a test sees; signed with placeholders.
+    #[cfg(test)]
+    pub(crate) async fn with_http(settings: &AwsSettings, http: SharedHttpClient) -> Self {
+        Self::with(settings, Some(http), None).await
+    }
+
     pub(super) async fn with(
         settings: &AwsSettings,
         http: Option<SharedHttpClient>,
@@ -275,7 +281,7 @@ impl Aws {
         clients
     }
 
-    /// Whoever calls with a role shares its credentials. It is assumed in the daemon's region.
+    /// All callers with a role share its credentials. It is assumed in the daemon's region.
     fn caller_as(&self, role: &Role) -> Caller {
         let credentials = CurrentCredentials::of(AssumedRole::new(&self.home.sts, role));
         let shared = self.caller.shared.to_builder();
@@ -441,7 +447,7 @@ mod tests {
             endpoints: endpoints.into_iter().collect(),
             ..AwsSettings::default()
         };
-        let aws = Aws::with(&settings, Some(http.shared()), None).await;
+        let aws = Aws::with_http(&settings, http.shared()).await;
         http.respond(b"");
         let put = aws.home.s3.put_object().bucket("failed").key("a/b");
         put.body(b"{}".to_vec().into()).send().await.unwrap();
