@@ -1,8 +1,12 @@
 //! The table of the history: lines are written with the changes that they describe.
 
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
-use rusqlite::{Connection, Row, Transaction, params};
+use rusqlite::types::Type;
+use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, params};
 use serde_json::Value;
+use serde_json::value::{RawValue, to_raw_value};
 use windlass_core::mapping::MappingId;
 use windlass_core::time::Timestamp;
 use windlass_engine::ports::{
@@ -32,50 +36,17 @@ pub(super) const MIGRATION: &str = "
 /// Writes the line of a change, if it has one, or replaces the one with its id; and deletes lines that
 /// are too old.
 pub(super) fn write(tx: &Transaction<'_>, line: Option<&HistoryLine>) -> rusqlite::Result<()> {
-    match line {
-        Some(line) => {
-            let replace = "UPDATE SET before = excluded.before, after = excluded.after";
-            insert(tx, line, replace)
-        }
-        None => Ok(()),
-    }
-}
-
-/// Adds to the line of a redrive as it is stored, so that a part counts if it is committed, and only
-/// then.
-pub(super) fn add_to_redrive(tx: &Transaction<'_>, part: &RedriveLine) -> rusqlite::Result<()> {
-    let mut line = part.line.clone();
-    line.after["redriven"] = 0.into();
-    line.after["failed"] = 0.into();
-    line.after["ids"] = Value::Array(Vec::new());
-    insert(tx, &line, "NOTHING")?;
-    let id = stored_id(line.id);
-    let mut count = tx.prepare_cached(
-        "UPDATE history SET after = json_set(after,
-             '$.redriven', json_extract(after, '$.redriven') + ?2,
-             '$.failed', json_extract(after, '$.failed') + ?3) WHERE id = ?1",
-    )?;
-    let redriven = integer(part.redriven.len() as u64);
-    count.execute(params![id, redriven, integer(part.failed)])?;
-    let mut name = tx.prepare_cached(
-        "UPDATE history SET after = json_insert(after, '$.ids[#]', ?2)
-         WHERE id = ?1 AND json_array_length(after, '$.ids') < ?3",
-    )?;
-    for redriven in &part.redriven {
-        name.execute(params![id, redriven, integer(MAX_LINE_IDS as u64)])?;
-    }
-    Ok(())
-}
-
-/// `update`: what becomes of a line with this id.
-fn insert(tx: &Transaction<'_>, line: &HistoryLine, update: &str) -> rusqlite::Result<()> {
+    let Some(line) = line else {
+        return Ok(());
+    };
     let mut delete = tx.prepare_cached("DELETE FROM history WHERE time < ?1")?;
     let retention = u64::try_from(HISTORY_RETENTION.as_millis()).unwrap_or(u64::MAX);
     delete.execute([integer(line.time.as_millis().saturating_sub(retention))])?;
-    let mut insert = tx.prepare_cached(&format!(
+    let mut insert = tx.prepare_cached(
         "INSERT INTO history (id, time, who, what, mapping, before, after)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT (id) DO {update}"
-    ))?;
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+         ON CONFLICT (id) DO UPDATE SET before = excluded.before, after = excluded.after",
+    )?;
     insert.execute(params![
         stored_id(line.id),
         integer(line.time.as_millis()),
@@ -86,6 +57,55 @@ fn insert(tx: &Transaction<'_>, line: &HistoryLine, update: &str) -> rusqlite::R
         line.after.to_string(),
     ])?;
     Ok(())
+}
+
+/// Adds to the line of a redrive as it is stored, so that a part counts if it is committed, and only
+/// then.
+pub(super) fn add_to_redrive(tx: &Transaction<'_>, part: &RedriveLine) -> rusqlite::Result<()> {
+    let id = stored_id(part.line.id);
+    let mut stored = tx.prepare_cached("SELECT after FROM history WHERE id = ?1")?;
+    let stored = stored.query_row([&id], |row| row.get::<_, String>(0));
+    let unreadable = |error: serde_json::Error| {
+        rusqlite::Error::FromSqlConversionFailure(0, Type::Text, Box::new(error))
+    };
+    let Some(after) = stored.optional()? else {
+        let after = grow(&part.line.after.to_string(), part).map_err(unreadable)?;
+        let line = HistoryLine {
+            after: serde_json::from_str(&after).map_err(unreadable)?,
+            ..part.line.clone()
+        };
+        return write(tx, Some(&line));
+    };
+    let after = grow(&after, part).map_err(unreadable)?;
+    let mut update = tx.prepare_cached("UPDATE history SET after = ?2 WHERE id = ?1")?;
+    update.execute(params![id, after])?;
+    Ok(())
+}
+
+/// Adds to the members of a line. This is done for each of many letters: identifiers are not parsed.
+fn grow(after: &str, part: &RedriveLine) -> serde_json::Result<String> {
+    let mut members: BTreeMap<&str, Box<RawValue>> = serde_json::from_str(after)?;
+    let count = |members: &BTreeMap<&str, Box<RawValue>>, name| {
+        let count = members.get(name).and_then(|raw| raw.get().parse().ok());
+        count.unwrap_or(0_usize)
+    };
+    let redriven = count(&members, "redriven");
+    let failed = count(&members, "failed") as u64 + part.failed;
+    let ids = members.get("ids").map_or("[]", |ids| ids.get());
+    let mut ids = ids.strip_suffix(']').unwrap_or("[").to_owned();
+    let room = MAX_LINE_IDS.saturating_sub(redriven);
+    for id in part.redriven.iter().take(room) {
+        if ids.len() != 1 {
+            ids.push(',');
+        }
+        ids.push_str(&serde_json::to_string(id)?);
+    }
+    ids.push(']');
+    let redriven = to_raw_value(&(redriven + part.redriven.len()))?;
+    members.insert("redriven", redriven);
+    members.insert("failed", to_raw_value(&failed)?);
+    members.insert("ids", RawValue::from_string(ids)?);
+    serde_json::to_string(&members)
 }
 
 fn page(
