@@ -27,7 +27,7 @@ mod processes;
 mod reader;
 mod yaml;
 
-pub(crate) use aws::default_region;
+pub(crate) use aws::{ca_bundle, default_region};
 pub(crate) use error::ConfigError;
 pub(crate) use listen::Listen;
 
