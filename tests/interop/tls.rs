@@ -13,7 +13,10 @@ use crate::clients::client;
 const SECRET: &str = "0123456789abcdef";
 
 const BOTO3: &str = "
-import boto3, sys
+import boto3, ssl, sys, urllib.request
+trusted = ssl.create_default_context(cafile=sys.argv[2])
+with urllib.request.urlopen(sys.argv[1] + '/livez', context=trusted) as answer:
+    print(answer.status)
 lambda_ = boto3.client('lambda', endpoint_url=sys.argv[1], verify=sys.argv[2])
 print(lambda_.list_event_source_mappings()['EventSourceMappings'])
 ";
@@ -64,7 +67,7 @@ async fn by_https() -> anyhow::Result<()> {
     let mut boto3 = client(servers.python());
     boto3.args(["-c", BOTO3, &endpoint]).arg(&certificate);
     let (code, text) = ended(boto3).await?;
-    assert_eq!((code, text.trim()), (Some(0), "[]"));
+    assert_eq!((code, text.trim()), (Some(0), "200\n[]"));
     daemon.stop().await?;
     Ok(())
 }
