@@ -104,6 +104,29 @@ async fn commands_call_a_daemon_by_https_or_say_why_not() -> anyhow::Result<()> 
 }
 
 #[tokio::test]
+async fn the_doctor_says_when_the_certificate_expires() -> anyhow::Result<()> {
+    let dir = TempDir::new("tls");
+    Certificate::new(&["localhost"], 2100).write(dir.path());
+    let config = json!({
+        "listen": "127.0.0.1:0",
+        "store": format!("sqlite:{}", dir.path().join("store").display()),
+        "tls": {"certificate": "tls.crt", "key": "tls.key"},
+    });
+    std::fs::write(dir.path().join("windlass.yaml"), config.to_string())?;
+    let mut command = tokio::process::Command::from(daemon::command());
+    command
+        .args(["doctor", "--config", "windlass.yaml"])
+        .current_dir(dir.path())
+        .stdin(Stdio::null())
+        .kill_on_drop(true);
+    let output = tokio::time::timeout(TIMEOUT, command.output()).await??;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let says = "tls.certificate: the certificate expires at 2100-01-01T00:00:00Z";
+    assert!(text.contains(says), "{text}");
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_daemon_without_tls_is_not_called_by_https() -> anyhow::Result<()> {
     let dir = TempDir::new("tls");
     Certificate::new(&["localhost"], 2100).write(dir.path());

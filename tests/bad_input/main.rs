@@ -18,6 +18,7 @@ use windlass_tests::daemon;
 mod clients;
 mod configuration;
 mod dead_letters;
+mod doctor;
 mod environment;
 mod log;
 mod names;

@@ -17,6 +17,7 @@ mod kinesis_resharding;
 mod kinesis_windows;
 mod numbered;
 mod outage;
+mod parks;
 mod powertools;
 mod processes;
 mod queue;

@@ -8,7 +8,7 @@ use axum::extract::Request;
 use rustls::pki_types::UnixTime;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
-use windlass_engine::jobs::Redriver;
+use windlass_engine::jobs::{DryRuns, Redriver};
 use windlass_engine::memory::Budget;
 use windlass_engine::ports::{Store, chain};
 
@@ -33,6 +33,7 @@ pub(crate) struct ServerState {
     pub(crate) guard: RebindingGuard,
     pub(crate) gate: Gate,
     pub(crate) redriver: Redriver,
+    pub(crate) dry_runs: DryRuns,
     /// What to say of a daemon that admits every caller.
     pub(crate) open: Option<String>,
     /// `None`: plain HTTP.

@@ -58,6 +58,13 @@ pub struct TlsFile {
     pub shown: String,
 }
 
+/// What clients do not accept of a certificate that can be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CertificateWarning {
+    pub found: String,
+    pub remedy: &'static str,
+}
+
 /// What is wrong, and with which of the files.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TlsError {
@@ -127,19 +134,31 @@ impl Tls {
         })
     }
 
+    /// When the certificate expires: RFC 3339.
+    #[must_use]
+    pub fn expires_at(&self) -> String {
+        display_time(self.expires)
+    }
+
     /// Why clients refuse the certificate, or soon will.
-    fn warnings(&self, now: UnixTime) -> Vec<String> {
+    #[must_use]
+    pub fn warnings(&self) -> Vec<CertificateWarning> {
+        self.warnings_at(UnixTime::now())
+    }
+
+    fn warnings_at(&self, now: UnixTime) -> Vec<CertificateWarning> {
         let mut warnings = Vec::new();
-        let time = display_time(self.expires);
+        let time = self.expires_at();
         if self.expires < now {
-            warnings.push(format!(
-                "tls.certificate: the certificate has expired at {time}, and clients refuse it; put a new one in \
-                 its place"
-            ));
+            warnings.push(CertificateWarning {
+                found: format!("the certificate has expired at {time}, and clients refuse it"),
+                remedy: "put a new one in its place",
+            });
         } else if self.expires.as_secs() < now.as_secs() + EXPIRES_SOON.as_secs() {
-            warnings.push(format!(
-                "tls.certificate: the certificate expires at {time}; put a new one in its place before"
-            ));
+            warnings.push(CertificateWarning {
+                found: format!("the certificate expires at {time}"),
+                remedy: "put a new one in its place before",
+            });
         }
         match problem_at(&self.certificate, now) {
             // The issuer is for the clients to know, and an expiry is reported above.
@@ -147,16 +166,27 @@ impl Tls {
             | Some(Error::InvalidCertificate(
                 CertificateError::UnknownIssuer | CertificateError::ExpiredContext { .. },
             )) => {}
-            Some(error) if error.to_string().contains(AUTHORITY) => warnings.push(
-                "tls.certificate: the certificate is marked as an authority's (CA:TRUE), and clients \
-                 may refuse it; make one with basicConstraints CA:FALSE"
-                    .to_owned(),
-            ),
-            Some(error) => {
-                warnings.push(format!("tls.certificate: clients may refuse the certificate: {error}"));
+            Some(error) if error.to_string().contains(AUTHORITY) => {
+                warnings.push(CertificateWarning {
+                    found:
+                        "the certificate is marked as an authority's (CA:TRUE), and clients may \
+                            refuse it"
+                            .to_owned(),
+                    remedy: "make one with basicConstraints CA:FALSE",
+                });
             }
+            Some(error) => warnings.push(CertificateWarning {
+                found: format!("clients may refuse the certificate ({error})"),
+                remedy: "put one in its place that they accept now",
+            }),
         }
         warnings
+    }
+}
+
+impl fmt::Display for CertificateWarning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "tls.certificate: {}; {}", self.found, self.remedy)
     }
 }
 
@@ -271,7 +301,7 @@ pub(crate) struct ServerTls(Mutex<CurrentTls>);
 struct CurrentTls {
     tls: Tls,
     /// Warnings that were logged, so that each is logged once.
-    logged: Vec<String>,
+    logged: Vec<CertificateWarning>,
 }
 
 impl ServerTls {
@@ -297,7 +327,7 @@ impl ServerTls {
         if let Some(new) = new {
             *tls = new;
         }
-        let warnings = tls.warnings(now);
+        let warnings = tls.warnings_at(now);
         for warning in warnings.iter().filter(|it| !logged.contains(it)) {
             tracing::warn!("{warning}");
         }
@@ -308,14 +338,14 @@ impl ServerTls {
     pub(crate) fn problems(&self, now: UnixTime) -> Vec<String> {
         let current = self.lock();
         let reload = current.tls.watched.problem().map(str::to_owned);
-        let mut problems = current.tls.warnings(now);
-        problems.extend(reload);
-        problems
+        let warnings = current.tls.warnings_at(now);
+        let warnings = warnings.iter().map(ToString::to_string);
+        warnings.chain(reload).collect()
     }
 
     /// When the certificate in use expires: RFC 3339.
     pub(crate) fn expires_at(&self) -> String {
-        display_time(self.lock().tls.expires)
+        self.lock().tls.expires_at()
     }
 
     fn lock(&self) -> MutexGuard<'_, CurrentTls> {

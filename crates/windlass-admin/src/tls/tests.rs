@@ -126,15 +126,21 @@ fn an_expiry_is_reported_two_weeks_before() {
     let dir = TempDir::new();
     let (certificate, key) = made((1, 31), |_| {});
     let tls = Tls::load_at(dir.write(&certificate, &key), NOW).unwrap();
-    assert_eq!(tls.warnings(later(16)), [""; 0]);
-    let [soon] = &tls.warnings(later(17))[..] else {
+    assert_eq!(tls.warnings_at(later(16)), []);
+    let [soon] = &tls.warnings_at(later(17))[..] else {
         panic!("one warning");
     };
-    assert!(soon.contains("expires at 2026-01-31T00:00:00Z"), "{soon}");
-    let [expired] = &tls.warnings(later(31))[..] else {
+    assert!(
+        soon.found.contains("expires at 2026-01-31T00:00:00Z"),
+        "{soon}"
+    );
+    let [expired] = &tls.warnings_at(later(31))[..] else {
         panic!("one warning");
     };
-    assert!(expired.contains("has expired at 2026-01-31"), "{expired}");
+    assert!(
+        expired.found.contains("has expired at 2026-01-31"),
+        "{expired}"
+    );
 }
 
 #[test]
@@ -146,14 +152,14 @@ fn what_clients_may_refuse_is_reported() {
     let future = |params: &mut CertificateParams| {
         params.not_before = rcgen::date_time_ymd(2026, 2, 1);
     };
-    let authority = (made((6, 1), authority), "CA:FALSE");
+    let authority = (made((6, 1), authority), "CA:TRUE");
     let future = (made((6, 1), future), "not valid yet");
     for ((certificate, key), says) in [authority, future] {
         let tls = Tls::load_at(dir.write(&certificate, &key), NOW).unwrap();
-        let warnings = tls.warnings(NOW);
+        let warnings = tls.warnings_at(NOW);
         assert_eq!(warnings.len(), 1, "{warnings:?}");
-        assert!(warnings[0].contains("may refuse"), "{warnings:?}");
-        assert!(warnings[0].contains(says), "{warnings:?}");
+        assert!(warnings[0].found.contains("may refuse"), "{warnings:?}");
+        assert!(warnings[0].found.contains(says), "{warnings:?}");
     }
 }
 

@@ -25,6 +25,7 @@ mod functions;
 mod listen;
 mod processes;
 mod reader;
+mod roles;
 mod yaml;
 
 pub(crate) use aws::{ca_bundle, default_region};
