@@ -28,6 +28,7 @@ mod readiness;
 mod records;
 mod redrive;
 mod responses;
+mod roles;
 mod shards;
 mod store;
 mod tls;

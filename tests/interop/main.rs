@@ -2,6 +2,7 @@
 
 mod clients;
 mod destinations;
+mod doctor;
 mod drain;
 mod dynamodb;
 mod dynamodb_switched_off;
@@ -23,6 +24,7 @@ mod processes;
 mod queue;
 mod redrive;
 mod replays;
+mod roles;
 mod setup;
 mod sqs;
 mod sqs_kill;

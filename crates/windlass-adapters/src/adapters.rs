@@ -472,6 +472,9 @@ impl ResourceLookup for Adapters {
 }
 
 #[cfg(test)]
+mod role_tests;
+
+#[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 

@@ -183,22 +183,34 @@ impl Client {
         member: &str,
     ) -> anyhow::Result<Vec<Value>> {
         let mut items = Vec::new();
-        let mut marker: Option<String> = None;
+        let mut marker = None;
         loop {
-            let pairs = query.iter().copied();
-            let pairs = pairs.chain(marker.as_deref().map(|marker| ("marker", marker)));
-            let pairs = pairs.map(|(name, value)| format!("{name}={}", percent_encode(value)));
-            let path = format!("{path}?{}", pairs.collect::<Vec<_>>().join("&"));
-            let mut page = self.call(Method::GET, &path, None).await?;
-            let Value::Array(more) = page[member].take() else {
-                bail!("{}", self.not_a_daemon(&format!("JSON without {member}")));
-            };
-            items.extend(more);
-            match page["next_marker"].as_str() {
-                Some(next) => marker = Some(next.to_owned()),
-                None => return Ok(items),
+            let (page, next) = self.page(path, query, member, marker.as_deref()).await?;
+            items.extend(page);
+            if next.is_none() {
+                return Ok(items);
             }
+            marker = next;
         }
+    }
+
+    /// One page of such a list, and the marker of the next.
+    pub(crate) async fn page(
+        &self,
+        path: &str,
+        query: &[(&str, &str)],
+        member: &str,
+        marker: Option<&str>,
+    ) -> anyhow::Result<(Vec<Value>, Option<String>)> {
+        let pairs = query.iter().copied();
+        let pairs = pairs.chain(marker.map(|marker| ("marker", marker)));
+        let pairs = pairs.map(|(name, value)| format!("{name}={}", percent_encode(value)));
+        let path = format!("{path}?{}", pairs.collect::<Vec<_>>().join("&"));
+        let mut page = self.call(Method::GET, &path, None).await?;
+        let Value::Array(items) = page[member].take() else {
+            bail!("{}", self.not_a_daemon(&format!("JSON without {member}")));
+        };
+        Ok((items, page["next_marker"].as_str().map(ToOwned::to_owned)))
     }
 
     fn parse<T: DeserializeOwned>(&self, value: Value) -> anyhow::Result<T> {

@@ -6,8 +6,8 @@ use serde_json::Value;
 use windlass_core::mapping::MappingId;
 use windlass_core::time::Timestamp;
 use windlass_engine::ports::{
-    HISTORY_RETENTION, HistoryId, HistoryLine, HistoryMarker, HistoryPage, HistoryStore, PortError,
-    What,
+    HISTORY_RETENTION, HistoryId, HistoryLine, HistoryMarker, HistoryPage, HistoryStore,
+    MAX_LINE_IDS, PortError, RedriveLine, What,
 };
 
 use super::SqliteStore;
@@ -32,17 +32,50 @@ pub(super) const MIGRATION: &str = "
 /// Writes the line of a change, if it has one, or replaces the one with its id; and deletes lines that
 /// are too old.
 pub(super) fn write(tx: &Transaction<'_>, line: Option<&HistoryLine>) -> rusqlite::Result<()> {
-    let Some(line) = line else {
-        return Ok(());
-    };
+    match line {
+        Some(line) => {
+            let replace = "UPDATE SET before = excluded.before, after = excluded.after";
+            insert(tx, line, replace)
+        }
+        None => Ok(()),
+    }
+}
+
+/// Adds to the line of a redrive as it is stored, so that a part counts if it is committed, and only
+/// then.
+pub(super) fn add_to_redrive(tx: &Transaction<'_>, part: &RedriveLine) -> rusqlite::Result<()> {
+    let mut line = part.line.clone();
+    line.after["redriven"] = 0.into();
+    line.after["failed"] = 0.into();
+    line.after["ids"] = Value::Array(Vec::new());
+    insert(tx, &line, "NOTHING")?;
+    let id = stored_id(line.id);
+    let mut count = tx.prepare_cached(
+        "UPDATE history SET after = json_set(after,
+             '$.redriven', json_extract(after, '$.redriven') + ?2,
+             '$.failed', json_extract(after, '$.failed') + ?3) WHERE id = ?1",
+    )?;
+    let redriven = integer(part.redriven.len() as u64);
+    count.execute(params![id, redriven, integer(part.failed)])?;
+    let mut name = tx.prepare_cached(
+        "UPDATE history SET after = json_insert(after, '$.ids[#]', ?2)
+         WHERE id = ?1 AND json_array_length(after, '$.ids') < ?3",
+    )?;
+    for redriven in &part.redriven {
+        name.execute(params![id, redriven, integer(MAX_LINE_IDS as u64)])?;
+    }
+    Ok(())
+}
+
+/// `update`: what becomes of a line with this id.
+fn insert(tx: &Transaction<'_>, line: &HistoryLine, update: &str) -> rusqlite::Result<()> {
     let mut delete = tx.prepare_cached("DELETE FROM history WHERE time < ?1")?;
     let retention = u64::try_from(HISTORY_RETENTION.as_millis()).unwrap_or(u64::MAX);
     delete.execute([integer(line.time.as_millis().saturating_sub(retention))])?;
-    let mut insert = tx.prepare_cached(
+    let mut insert = tx.prepare_cached(&format!(
         "INSERT INTO history (id, time, who, what, mapping, before, after)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
-         ON CONFLICT (id) DO UPDATE SET before = excluded.before, after = excluded.after",
-    )?;
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) ON CONFLICT (id) DO {update}"
+    ))?;
     insert.execute(params![
         stored_id(line.id),
         integer(line.time.as_millis()),
@@ -119,9 +152,9 @@ impl HistoryStore for SqliteStore {
         self.call("reading the history", read).await
     }
 
-    async fn write_history(&self, line: &HistoryLine) -> Result<(), PortError> {
-        let line = line.clone();
-        let write = move |tx: &Transaction<'_>| write(tx, Some(&line));
+    async fn write_redrive(&self, part: &RedriveLine) -> Result<(), PortError> {
+        let part = part.clone();
+        let write = move |tx: &Transaction<'_>| add_to_redrive(tx, &part);
         self.call("writing the history", write).await
     }
 }

@@ -15,7 +15,7 @@ mod replays;
 mod status;
 mod table;
 
-pub(crate) use dead_letters::{dead_letters, print_payload};
+pub(crate) use dead_letters::{DeadLetterList, print_payload};
 pub(crate) use replays::{dry_run, replay, replays};
 pub(crate) use status::{function_label, functions_table, label, status_table};
 pub(crate) use table::terminal_width;
