@@ -30,6 +30,7 @@ mod sqs;
 mod sqs_kill;
 mod sqs_order;
 mod sqs_visibility;
+mod tls;
 
 /// For everything that a test waits for, which takes seconds.
 const TIMEOUT: std::time::Duration = std::time::Duration::from_secs(120);

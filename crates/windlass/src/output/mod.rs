@@ -97,11 +97,15 @@ pub(crate) fn statuses(
     format: OutputFormat,
     reports: &[MappingReport],
     functions: &[FunctionReport],
+    warnings: &[String],
 ) -> anyhow::Result<String> {
     match format {
         OutputFormat::Table => {
             let width = terminal_width();
+            let warnings = warnings.iter().map(|text| format!("warning: {text}"));
+            let warnings = warnings.collect::<Vec<_>>().join("\n");
             let parts = [
+                Some(warnings).filter(|it| !it.is_empty()),
                 Some(status_table(reports, width)),
                 functions_table(functions, width),
             ];
