@@ -47,6 +47,14 @@ fn the_processes_of_a_function_keep_their_invariants() {
 }
 
 #[test]
+fn redrives_keep_their_invariants() {
+    let totals = simulate(world::redrive::run);
+    println!("{totals}");
+    let faults = [totals.crashes, totals.cancellations];
+    assert!(faults.iter().all(|n| 100 < *n), "{totals}");
+}
+
+#[test]
 fn slots_keep_their_invariants() {
     let totals = simulate(world::slot::run);
     println!("{totals}");

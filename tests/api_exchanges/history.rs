@@ -1,7 +1,7 @@
 //! The pages of the history.
 
 use serde_json::Value;
-use windlass_engine::ports::{HistoryId, HistoryLine, What};
+use windlass_engine::ports::{HistoryId, HistoryLine, RedriveLine, What};
 
 use super::{Exchange, NOON};
 
@@ -14,14 +14,19 @@ fn the_history_is_paged() {
             id: HistoryId(number),
             time: NOON,
             who: number.to_string(),
-            what: What::Park,
+            what: What::Redrive,
             mapping: None,
             before: Value::Null,
             after: Value::Null,
         };
-        let written = exchange.store.write_history(&line);
+        expected.insert(0, line.who.clone());
+        let line = RedriveLine {
+            line,
+            redriven: Vec::new(),
+            failed: 0,
+        };
+        let written = exchange.store.write_redrive(&line);
         exchange.runtime.block_on(written).unwrap();
-        expected.insert(0, line.who);
     }
     let (mut seen, mut sizes) = (Vec::new(), Vec::new());
     let mut path = "/windlass/v1/history".to_owned();

@@ -549,6 +549,7 @@ fn server(parts: ControlParts, auth: AuthSettings) -> Server {
         dry_runs,
         allowed_hosts: Vec::new(),
         auth,
+        tls: None,
     };
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
     Server::start(listener, parts).expect("its settings are sound")

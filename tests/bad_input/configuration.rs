@@ -41,8 +41,8 @@ async fn unknown_keys() {
 
 #[tokio::test]
 async fn endpoints_of_services_that_are_never_called() {
-    let known = "unknown key, expected one of kinesis, dynamodb_streams, sqs, sns, s3, lambda";
-    let services = ["dynamodb", "events", "sts"];
+    let known = "unknown key, expected one of kinesis, dynamodb_streams, sqs, sns, s3, lambda, sts";
+    let services = ["dynamodb", "events", "iam"];
     let mut config = "aws:\n  endpoints:\n".to_owned();
     for service in services {
         config.push_str(&format!("    {service}: http://127.0.0.1:9\n"));

@@ -10,7 +10,7 @@ use windlass_tests::daemon::Daemon;
 use windlass_tests::function::Function;
 use windlass_tests::temp_dir::TempDir;
 
-use crate::{Ended, FAILED, USAGE, answering, run};
+use crate::{Ended, FAILED, USAGE, answering, run, run_with};
 
 const DENIED: &str = "HTTP/1.1 400 Bad Request\r\ncontent-type: application/x-amz-json-1.1\r\n\
     date: Fri, 01 Jan 2027 00:00:00 GMT\r\nconnection: close\r\ncontent-length: 34\r\n\r\n\
@@ -213,6 +213,42 @@ async fn a_store_that_a_daemon_uses_is_read_all_the_same() {
         ],
     );
     daemon.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn without_credentials_and_where_nobody_listens() {
+    let dir = TempDir::new("nobody");
+    let nobody = format!("http://{}", free_address());
+    let queue = "arn:aws:sqs:us-east-1:000000000000:jobs";
+    let mappings = json!([{"FunctionName": "l", "EventSourceArn": queue}]);
+    let config = config(dir.path(), &nobody, &nobody, &mappings);
+    std::fs::write(dir.path().join("windlass.yaml"), config.to_string()).unwrap();
+    let arguments = ["doctor", "--config", "windlass.yaml"];
+    let ended = run(dir.path(), &arguments).await;
+    ended.assert(
+        FAILED,
+        &[
+            "ok       AWS credentials: key test from AWS_ACCESS_KEY_ID",
+            "wrong    function l: GetFunctionConfiguration",
+            &format!("wrong    source {queue}: "),
+            "check its endpoint, and that this machine can reach it",
+        ],
+    );
+    let none = [("AWS_ACCESS_KEY_ID", ""), ("AWS_SECRET_ACCESS_KEY", "")];
+    let ended = run_with(dir.path(), &none, &arguments).await;
+    let says = "wrong    AWS credentials: no credentials were found; set AWS_ACCESS_KEY_ID";
+    ended.assert(FAILED, &[says]);
+    let lines = ended.text.lines();
+    let is_finding = |line: &str| {
+        ["ok ", "warning ", "wrong "]
+            .iter()
+            .any(|it| line.starts_with(it))
+    };
+    assert!(
+        lines.clone().all(is_finding),
+        "one line each: {}",
+        ended.text
+    );
 }
 
 #[tokio::test]

@@ -28,8 +28,10 @@ mod readiness;
 mod records;
 mod redrive;
 mod responses;
+mod roles;
 mod shards;
 mod store;
+mod tls;
 
 const TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -126,8 +128,8 @@ async fn get(address: &str, path: &str) -> std::io::Result<String> {
     Ok(response)
 }
 
-/// The answer of a daemon that has no functions of its own.
-const NO_FUNCTIONS: &str = "HTTP/1.1 404 Not Found\r\nx-amzn-errortype: ResourceNotFoundException\r\n\
+/// The answer of a daemon that has no such path.
+const NOT_FOUND: &str = "HTTP/1.1 404 Not Found\r\nx-amzn-errortype: ResourceNotFoundException\r\n\
                             content-type: application/json\r\nconnection: close\r\n\
                             content-length: 2\r\n\r\n{}";
 
@@ -152,9 +154,11 @@ async fn answering_at(
             let mut request = [0; 16 * 1024];
             // A client may disconnect early.
             if let Ok(len) = stream.read(&mut request).await {
-                let asks_for_functions = request[..len].starts_with(b"GET /windlass/v1/functions ");
-                let answer = if asks_for_functions {
-                    NO_FUNCTIONS
+                let asks_for = |path: &[u8]| request[..len].starts_with(path);
+                let answer = if asks_for(b"GET /windlass/v1/functions ")
+                    || asks_for(b"GET /windlass/v1/daemon ")
+                {
+                    NOT_FOUND
                 } else {
                     answer
                 };

@@ -63,7 +63,7 @@ impl Cli<'_> {
 }
 
 /// A client with fake credentials, isolated from the AWS configuration of the user who runs the tests.
-fn client(program: &str) -> Command {
+pub(crate) fn client(program: &str) -> Command {
     let mut command = Command::new(program);
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("AWS_") {

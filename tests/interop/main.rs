@@ -2,6 +2,7 @@
 
 mod clients;
 mod destinations;
+mod doctor;
 mod drain;
 mod dynamodb;
 mod dynamodb_switched_off;
@@ -23,11 +24,13 @@ mod processes;
 mod queue;
 mod redrive;
 mod replays;
+mod roles;
 mod setup;
 mod sqs;
 mod sqs_kill;
 mod sqs_order;
 mod sqs_visibility;
+mod tls;
 
 /// For everything that a test waits for, which takes seconds.
 const TIMEOUT: std::time::Duration = std::time::Duration::from_secs(120);

@@ -41,6 +41,12 @@ impl Setup {
         self
     }
 
+    /// Assumes a role for the sources and destinations that a pattern matches.
+    pub(crate) fn role(mut self, resources: &str, arn: &str) -> Self {
+        self.config["aws"]["assume_roles"] = json!([{"resources": resources, "arn": arn}]);
+        self
+    }
+
     /// Shows the lag of each shard as a metric.
     pub(crate) fn metrics_per_shard(mut self) -> Self {
         self.config["metrics"] = json!({"per_shard": true});

@@ -13,7 +13,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use serde_json::{Value, json};
 
-/// The account of all local servers.
+/// The account of all local servers, where a client names no other.
 pub const ACCOUNT: &str = "000000000000";
 
 /// The region of all local servers.
@@ -26,6 +26,8 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 pub struct Aws {
     endpoint: String,
     http: Client<HttpConnector, Full<Bytes>>,
+    account: String,
+    access_key: String,
 }
 
 impl Aws {
@@ -34,6 +36,18 @@ impl Aws {
         Self {
             endpoint: endpoint.trim_end_matches('/').to_owned(),
             http,
+            account: ACCOUNT.to_owned(),
+            access_key: "test".to_owned(),
+        }
+    }
+
+    /// The same as a client of another account, which MiniStack takes from the access key.
+    #[must_use]
+    pub fn of_account(self, account: &str) -> Self {
+        Self {
+            account: account.to_owned(),
+            access_key: account.to_owned(),
+            ..self
         }
     }
 
@@ -170,7 +184,7 @@ impl Aws {
         let url = answer["QueueUrl"].as_str().context("a queue has a URL")?;
         Ok((
             url.to_owned(),
-            format!("arn:aws:sqs:{REGION}:{ACCOUNT}:{name}"),
+            format!("arn:aws:sqs:{REGION}:{}:{name}", self.account),
         ))
     }
 
@@ -218,7 +232,10 @@ impl Aws {
         request: hyper::http::request::Builder,
         body: String,
     ) -> anyhow::Result<Bytes> {
-        let scope = format!("test/20260101/{REGION}/{service}/aws4_request");
+        let scope = format!(
+            "{}/20260101/{REGION}/{service}/aws4_request",
+            self.access_key
+        );
         let authorization =
             format!("AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host, Signature=x");
         let request = request

@@ -17,8 +17,8 @@ use tokio::process::Child;
 
 use crate::wait;
 
-/// The daemon logs this and its address once its API accepts connections.
-const LISTENING: &str = "listening on http://";
+/// The daemon logs this and its URL once its API accepts connections.
+const LISTENING: &str = "listening on http";
 
 /// Of starting and stopping a daemon.
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -32,7 +32,7 @@ const CREDENTIALS: [&str; 2] = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"];
 #[derive(Debug)]
 pub struct Daemon {
     child: Child,
-    /// Of its API: `http://127.0.0.1:PORT`.
+    /// Of its API: `http://127.0.0.1:PORT`, or `https:` with a certificate.
     pub endpoint: String,
     /// Reads the log, so that the daemon never blocks on a full pipe, and returns it at the end.
     log: tokio::task::JoinSet<String>,
@@ -162,7 +162,7 @@ impl Daemon {
                 text.push('\n');
                 if let Some((_, address)) = line.split_once(LISTENING) {
                     let address = address.split_whitespace().next().unwrap_or_default();
-                    return anyhow::Ok(Some(format!("http://{address}")));
+                    return anyhow::Ok(Some(format!("http{address}")));
                 }
             }
             Ok(None)

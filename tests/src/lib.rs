@@ -2,6 +2,7 @@
 //! function, a proxy, and the third-party servers.
 
 pub mod aws;
+pub mod certificate;
 pub mod daemon;
 pub mod examples;
 pub mod function;

@@ -225,13 +225,13 @@ impl Adapters {
     /// The daemon's own credentials; `None` if it signs with meaningless ones.
     ///
     /// # Errors
-    /// There are none.
+    /// No provider of credentials has any, or one failed.
     pub async fn credentials(&self) -> Option<Result<CredentialsFound, BoxError>> {
         caller::credentials(self.lookup_aws.home()).await
     }
 
-    /// The ARN of whoever has the daemon's own credentials; `None` if STS has an endpoint other than
-    /// AWS's.
+    /// The ARN of the user or role that the daemon's own credentials belong to; `None` if STS has an
+    /// endpoint other than AWS's.
     ///
     /// # Errors
     /// STS cannot be reached, or rejects them.
@@ -470,6 +470,9 @@ impl ResourceLookup for Adapters {
         }
     }
 }
+
+#[cfg(test)]
+mod role_tests;
 
 #[cfg(test)]
 mod tests {

@@ -10,9 +10,11 @@ use aws_smithy_http_client::proxy::ProxyConfig;
 use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore, rustls_provider};
 use aws_smithy_http_client::{Builder, ConnectorBuilder};
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
-use rustls::RootCertStore;
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::connect::HttpConnector;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
+use rustls::{CertificateError, ClientConfig, RootCertStore};
 
 /// How rustls spells that a server presents a certificate that is marked as an authority's. This is
 /// the default of `openssl req -x509`, and other TLS libraries accept it.
@@ -109,9 +111,105 @@ pub(crate) fn explain(error: &(dyn Error + 'static)) -> Option<&'static str> {
     })
 }
 
-/// The machine's authorities and those of a bundle, for calls of functions.
+/// Connects to a function or a daemon, over TLS if its URL says so.
+pub type Connector = HttpsConnector<HttpConnector>;
+
+/// `is_https`: without it no authorities are read, which a machine may not have. `bundle` adds to those
+/// that the machine trusts.
 ///
-/// Functions are not AWS: a bundle with only a company's authority must not cut off functions with
+/// # Errors
+/// The URL is HTTPS and no root certificates can be read.
+pub fn connector(
+    mut http: HttpConnector,
+    is_https: bool,
+    bundle: Option<&CaBundle>,
+) -> io::Result<Connector> {
+    http.enforce_http(false);
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let tls = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(io::Error::other)?;
+    let roots = match is_https {
+        true => roots(bundle)?,
+        false => RootCertStore::empty(),
+    };
+    let tls = tls.with_root_certificates(roots).with_no_client_auth();
+    let connector = HttpsConnectorBuilder::new()
+        .with_tls_config(tls)
+        .https_or_http()
+        .enable_http1();
+    Ok(connector.wrap_connector(http))
+}
+
+/// Why a server was not trusted, and the remedy; `None` if a call failed for another reason.
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "the others say why themselves"
+)]
+#[must_use]
+pub fn describe(error: &(dyn Error + 'static)) -> Option<String> {
+    let mut cause = error;
+    let found = loop {
+        match tls_error(cause) {
+            Some(found) => break found,
+            None => cause = cause.source()?,
+        }
+    };
+    if let Some(text) = explain(found) {
+        return Some(text.to_owned());
+    }
+    Some(match found {
+        rustls::Error::InvalidCertificate(why) => {
+            format!("the certificate of the server {}", distrust(why))
+        }
+        rustls::Error::InvalidMessage(_) => {
+            "the server does not speak TLS; call it by http://".to_owned()
+        }
+        other => format!("no TLS connection: {other}"),
+    })
+}
+
+/// Why a certificate is not trusted, and the remedy.
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "the others say why themselves"
+)]
+fn distrust(why: &CertificateError) -> String {
+    match why {
+        CertificateError::UnknownIssuer => {
+            "is of an authority that is not trusted here; name a PEM file with the certificate of \
+             the authority in AWS_CA_BUNDLE"
+                .to_owned()
+        }
+        CertificateError::NotValidForNameContext { presented, .. } => format!(
+            "is for other names ({}); call the server by one of them, or give it a certificate with \
+             the name it is called by",
+            presented.join(", ")
+        ),
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+            "has expired; give the server a new one".to_owned()
+        }
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+            "is not valid yet; compare the clocks of both machines".to_owned()
+        }
+        other => format!("is not accepted: {other}"),
+    }
+}
+
+/// The TLS library's own error, which one or more of I/O contain without naming it as their cause.
+fn tls_error<'a>(mut error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> {
+    while let Some(inner) = error
+        .downcast_ref::<io::Error>()
+        .and_then(io::Error::get_ref)
+    {
+        error = inner;
+    }
+    error.downcast_ref()
+}
+
+/// The machine's authorities and those of a bundle, for calls of functions and daemons.
+///
+/// They are not AWS: a bundle with only a company's authority must not cut off functions with
 /// publicly trusted certificates.
 ///
 /// # Errors

@@ -5,23 +5,32 @@
 //! others out, or take the files that functions and sources need.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::future::Future;
 use std::io;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
-use hyper::body::Incoming;
-use hyper::server::conn::http1;
+use axum::body::{Body, HttpBody};
+use bytes::Bytes;
+use http::{HeaderValue, Version, header};
+use hyper::body::{Frame, Incoming, SizeHint};
 use hyper::service::{Service, service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 use tokio::task::JoinSet;
+use tokio_rustls::server::TlsStream;
 
 use crate::auth::Peer;
+use crate::errors::ApiError;
+use crate::tls::{HTTP_2, ServerTls};
 
 /// How often a caller that waits for a connection looks for one that has become idle.
 const RECHECK_INTERVAL: Duration = Duration::from_millis(100);
@@ -33,9 +42,27 @@ const ACCEPT_RETRY_DELAY: Duration = Duration::from_secs(1);
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ConnectionLimits {
     pub(crate) max_connections: usize,
-    /// From the start of the connection, or the previous response, to the last header.
+    /// From the start of the connection, or the previous response, to the last header; and of a TLS
+    /// handshake.
     pub(crate) header_timeout: Duration,
 }
+
+/// Requests at a time of one connection over HTTP/2.
+const MAX_STREAMS: u32 = 32;
+
+/// Bytes of the headers of a request over HTTP/2.
+const MAX_HEADER_LIST_SIZE: u32 = 16 * 1024;
+
+/// Bytes of requests that a connection over HTTP/2 may have sent before anything reads them, and of
+/// one request; and bytes of a response that wait for the client.
+const CONNECTION_WINDOW: u32 = 256 * 1024;
+const STREAM_WINDOW: u32 = 64 * 1024;
+const SEND_BUFFER: usize = 64 * 1024;
+
+/// How often a connection over HTTP/2 with requests in progress asks whether its client is still there,
+/// and how long it waits for the answer.
+const PING_INTERVAL: Duration = Duration::from_secs(20);
+const PING_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Default for ConnectionLimits {
     fn default() -> Self {
@@ -57,15 +84,18 @@ struct IdleState {
     waiting: BTreeMap<u64, oneshot::Sender<()>>,
 }
 
+/// What connections are served with.
+pub(crate) struct Serving {
+    pub(crate) router: Router,
+    /// `None`: connections are not encrypted.
+    pub(crate) tls: Option<Arc<ServerTls>>,
+    pub(crate) limits: ConnectionLimits,
+}
+
 /// Serves until `stopped`, then lets requests in progress finish.
-pub(crate) async fn serve(
-    listener: TcpListener,
-    router: Router,
-    limits: ConnectionLimits,
-    stopped: watch::Receiver<bool>,
-) {
-    let slots = Arc::new(Semaphore::new(limits.max_connections));
-    let idle = Arc::new(IdleConnections::default());
+pub(crate) async fn serve(listener: TcpListener, serving: Serving, stopped: watch::Receiver<bool>) {
+    let slots = Arc::new(Semaphore::new(serving.limits.max_connections));
+    let (serving, idle) = (Arc::new(serving), Arc::new(IdleConnections::default()));
     let mut connections = JoinSet::new();
     let accept = async {
         loop {
@@ -75,9 +105,16 @@ pub(crate) async fn serve(
                 continue;
             };
             let slot = idle.slot(&slots).await;
-            let (router, idle, stopped) = (router.clone(), Arc::clone(&idle), stopped.clone());
+            let connection = Connection {
+                peer,
+                limits: serving.limits,
+                requests: watch::Sender::new(0),
+                idle: Arc::clone(&idle),
+                stopped: stopped.clone(),
+            };
+            let serving = Arc::clone(&serving);
             connections.spawn(async move {
-                connection(stream, peer, router, limits, idle, stopped).await;
+                connection.run(stream, &serving).await;
                 drop(slot);
             });
         }
@@ -119,56 +156,266 @@ fn is_of_connection(error: &io::Error) -> bool {
     )
 }
 
-async fn connection(
-    stream: TcpStream,
+/// One connection, before and while it is served.
+struct Connection {
     peer: Peer,
-    router: Router,
     limits: ConnectionLimits,
+    /// Requests in progress.
+    requests: watch::Sender<usize>,
     idle: Arc<IdleConnections>,
     stopped: watch::Receiver<bool>,
-) {
-    let (changes, mut is_idle) = watch::channel(true);
-    let router = TowerToHyperService::new(router);
-    let service = service_fn(move |mut request: hyper::Request<Incoming>| {
-        request.extensions_mut().insert(peer);
-        changes.send_replace(false);
-        let (response, changes) = (router.call(request), changes.clone());
-        async move {
-            let response = response.await;
-            changes.send_replace(true);
-            response
-        }
-    });
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(limits.header_timeout)
-        .serve_connection(TokioIo::new(stream), service);
-    let mut connection = pin!(connection);
-    let replaced = async {
-        loop {
-            let waiting = idle.wait();
-            tokio::select! {
-                replaced = waiting => if replaced { return },
-                _ = is_idle.wait_for(|is_idle| !is_idle) => {}
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Protocol {
+    Http1,
+    Http2,
+}
+
+enum Opened {
+    Plain(TcpStream),
+    /// A request that is not encrypted, where it should be.
+    Unencrypted(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>, Protocol),
+}
+
+impl Connection {
+    async fn run(self, stream: TcpStream, serving: &Serving) {
+        let opened = tokio::select! {
+            biased;
+            opened = open(stream, serving.tls.as_deref(), self.limits) => opened,
+            () = self.replaced() => None,
+            () = stop(self.stopped.clone()) => None,
+        };
+        let router = serving.router.clone();
+        match opened {
+            None => {}
+            Some(Opened::Plain(stream)) => self.serve(stream, Protocol::Http1, router).await,
+            Some(Opened::Unencrypted(stream)) => {
+                let router = Router::new().fallback(unencrypted);
+                self.serve(stream, Protocol::Http1, router).await;
             }
-            if is_idle.wait_for(|is_idle| *is_idle).await.is_err() {
+            Some(Opened::Tls(stream, protocol)) => self.serve(*stream, protocol, router).await,
+        }
+    }
+
+    async fn serve<S>(&self, stream: S, protocol: Protocol, router: Router)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let builder = builder(protocol, self.limits);
+        let connection = builder.serve_connection(TokioIo::new(stream), self.service(router));
+        let mut connection = pin!(connection);
+        let mut unused = pin!(self.unused(protocol));
+        let mut stopped = pin!(stop(self.stopped.clone()));
+        let mut replaced = pin!(self.replaced());
+        let mut closes = false;
+        let mut stops = false;
+        loop {
+            // An error concerns this caller alone: it left, sent something else than HTTP, or nothing.
+            tokio::select! {
+                _ = connection.as_mut() => return,
+                () = replaced.as_mut() => return,
+                () = unused.as_mut() => {
+                    // It was asked to close, and did not.
+                    if closes { return; }
+                    closes = true;
+                    unused.set(self.unused(protocol));
+                    connection.as_mut().graceful_shutdown();
+                }
+                () = stopped.as_mut(), if !stops => {
+                    stops = true;
+                    connection.as_mut().graceful_shutdown();
+                }
+            }
+        }
+    }
+
+    fn service(
+        &self,
+        router: Router,
+    ) -> impl Service<
+        hyper::Request<Incoming>,
+        Response = http::Response<CountedBody>,
+        Error = Infallible,
+        Future: Send + 'static,
+    > + use<> {
+        let (peer, requests) = (self.peer, self.requests.clone());
+        let router = TowerToHyperService::new(router);
+        service_fn(move |mut request: hyper::Request<Incoming>| {
+            request.extensions_mut().insert(peer);
+            add_host(&mut request);
+            let requests = requests.clone();
+            let in_progress = InProgress::new(&requests);
+            let response = router.call(request);
+            async move {
+                let response = response.await?;
+                drop(in_progress);
+                Ok(response.map(|body| CountedBody {
+                    body,
+                    requests,
+                    waits: None,
+                }))
+            }
+        })
+    }
+
+    /// Waits until another connection takes the place of this one, which is idle then.
+    async fn replaced(&self) {
+        let mut requests = self.requests.subscribe();
+        loop {
+            if requests.wait_for(|n| *n == 0).await.is_err() {
                 return;
             }
-        }
-    };
-    let mut stopped = pin!(stop(stopped));
-    let mut replaced = pin!(replaced);
-    let mut stops = false;
-    loop {
-        // An error concerns this caller alone: it left, sent something else than HTTP, or nothing.
-        tokio::select! {
-            _ = connection.as_mut() => return,
-            () = replaced.as_mut() => return,
-            () = stopped.as_mut(), if !stops => {
-                stops = true;
-                connection.as_mut().graceful_shutdown();
+            let waiting = self.idle.wait();
+            tokio::select! {
+                replaced = waiting => if replaced { return },
+                _ = requests.wait_for(|n| *n != 0) => {}
             }
         }
+    }
+
+    /// Waits until a connection over HTTP/2 has had no request for as long as one over HTTP/1.1 is given
+    /// for the headers of the next.
+    async fn unused(&self, protocol: Protocol) {
+        if protocol == Protocol::Http1 {
+            return std::future::pending().await;
+        }
+        let mut requests = self.requests.subscribe();
+        loop {
+            if requests.wait_for(|n| *n == 0).await.is_err() {
+                return;
+            }
+            tokio::select! {
+                () = tokio::time::sleep(self.limits.header_timeout) => return,
+                _ = requests.wait_for(|n| *n != 0) => {}
+            }
+        }
+    }
+}
+
+/// Takes the handshake of an encrypted connection; `None` if it fails or takes too long.
+async fn open(
+    stream: TcpStream,
+    tls: Option<&ServerTls>,
+    limits: ConnectionLimits,
+) -> Option<Opened> {
+    let Some(tls) = tls else {
+        return Some(Opened::Plain(stream));
+    };
+    let opened = async {
+        let mut first = [0];
+        stream.peek(&mut first).await?;
+        // The method of a request; a handshake begins with the number 22.
+        if first[0].is_ascii_alphabetic() {
+            return Ok(Opened::Unencrypted(stream));
+        }
+        let stream = tls.acceptor().accept(stream).await?;
+        let protocol = match stream.get_ref().1.alpn_protocol() {
+            Some(HTTP_2) => Protocol::Http2,
+            Some(_) | None => Protocol::Http1,
+        };
+        Ok(Opened::Tls(Box::new(stream), protocol))
+    };
+    match tokio::time::timeout(limits.header_timeout, opened).await {
+        Ok(Ok(opened)) => Some(opened),
+        Ok(Err(error)) => {
+            let error: io::Error = error;
+            tracing::debug!(%error, "no TLS connection");
+            None
+        }
+        Err(_) => None,
+    }
+}
+
+fn builder(protocol: Protocol, limits: ConnectionLimits) -> auto::Builder<TokioExecutor> {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.header_timeout);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(MAX_STREAMS)
+        .max_header_list_size(MAX_HEADER_LIST_SIZE)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .max_send_buf_size(SEND_BUFFER)
+        .keep_alive_interval(PING_INTERVAL)
+        .keep_alive_timeout(PING_TIMEOUT);
+    match protocol {
+        Protocol::Http1 => builder.http1_only(),
+        Protocol::Http2 => builder.http2_only(),
+    }
+}
+
+/// HTTP/2 has the host in the target of a request, where HTTP/1.1 has a header: signatures and the
+/// guard read that.
+///
+/// <https://www.rfc-editor.org/rfc/rfc9113#section-8.3.1>
+fn add_host(request: &mut hyper::Request<Incoming>) {
+    if request.version() == Version::HTTP_2
+        && let Some(authority) = request.uri().authority()
+        && let Ok(host) = HeaderValue::from_str(authority.as_str())
+    {
+        request.headers_mut().insert(header::HOST, host);
+    }
+}
+
+async fn unencrypted() -> ApiError {
+    ApiError::invalid("this port accepts encrypted connections only; call it by https://")
+}
+
+/// Counts a request while it exists.
+struct InProgress(watch::Sender<usize>);
+
+impl InProgress {
+    fn new(requests: &watch::Sender<usize>) -> Self {
+        requests.send_modify(|n| *n += 1);
+        Self(requests.clone())
+    }
+}
+
+impl Drop for InProgress {
+    fn drop(&mut self) {
+        self.0.send_modify(|n| *n -= 1);
+    }
+}
+
+/// The body of a response. Its request is in progress while the rest of the body is waited for; while
+/// the client takes its time, its connection is idle, or one that never reads would keep others out.
+struct CountedBody {
+    body: Body,
+    requests: watch::Sender<usize>,
+    waits: Option<InProgress>,
+}
+
+impl HttpBody for CountedBody {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let polled = Pin::new(&mut self.body).poll_frame(context);
+        match &polled {
+            Poll::Ready(_) => self.waits = None,
+            Poll::Pending if self.waits.is_none() => {
+                self.waits = Some(InProgress::new(&self.requests));
+            }
+            Poll::Pending => {}
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 
@@ -228,124 +475,4 @@ impl Drop for IdleEntry<'_> {
 }
 
 #[cfg(test)]
-mod tests {
-    use axum::routing::{get, post};
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-
-    use super::*;
-
-    const REQUEST: &[u8] = b"GET /ok HTTP/1.1\r\nhost: localhost\r\n\r\n";
-
-    /// A guard against tests that hang.
-    const HANG: Duration = Duration::from_secs(3_600);
-
-    struct Served {
-        address: std::net::SocketAddr,
-        stop: watch::Sender<bool>,
-        server: JoinSet<()>,
-    }
-
-    async fn serving(max_connections: usize) -> Served {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let router = Router::new()
-            .route("/ok", get(async || "ok"))
-            .route("/hang", post(async || std::future::pending::<()>().await));
-        let limits = ConnectionLimits {
-            max_connections,
-            ..ConnectionLimits::default()
-        };
-        let (stop, stopped) = watch::channel(false);
-        let mut server = JoinSet::new();
-        server.spawn(serve(listener, router, limits, stopped));
-        Served {
-            address,
-            stop,
-            server,
-        }
-    }
-
-    impl Served {
-        async fn connect(&self, sends: &[u8]) -> TcpStream {
-            let mut stream = TcpStream::connect(self.address).await.unwrap();
-            stream.write_all(sends).await.unwrap();
-            stream
-        }
-
-        async fn stopped(mut self) {
-            self.stop.send_replace(true);
-            let end = tokio::time::timeout(HANG, self.server.join_next()).await;
-            end.unwrap().unwrap().unwrap();
-        }
-    }
-
-    async fn read_response(stream: &mut TcpStream) -> String {
-        let mut text = String::new();
-        while !text.ends_with("ok") {
-            let mut part = [0; 1024];
-            let read = tokio::time::timeout(HANG, stream.read(&mut part)).await;
-            let n = read.unwrap().unwrap();
-            assert_ne!(n, 0, "closed after: {text}");
-            text.push_str(std::str::from_utf8(&part[..n]).unwrap());
-        }
-        text
-    }
-
-    /// What arrives until the server closes the connection.
-    async fn read_to_close(stream: &mut TcpStream) -> Vec<u8> {
-        let mut all = Vec::new();
-        let read = tokio::time::timeout(HANG, stream.read_to_end(&mut all)).await;
-        // A reset closes it, too.
-        drop(read.expect("the connection is closed"));
-        all
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn requests_that_are_never_completed_are_closed() {
-        let served = serving(8).await;
-        for sends in ["", "GET /ok HTT", "GET /ok HTTP/1.1\r\nhost: local"] {
-            let mut stream = served.connect(sends.as_bytes()).await;
-            read_to_close(&mut stream).await;
-        }
-        served.stopped().await;
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_connection_that_stays_idle_after_a_response_is_closed() {
-        let served = serving(8).await;
-        let mut stream = served.connect(REQUEST).await;
-        read_response(&mut stream).await;
-        read_to_close(&mut stream).await;
-        served.stopped().await;
-    }
-
-    #[tokio::test]
-    async fn a_further_caller_replaces_the_connection_that_is_idle_longest() {
-        let served = serving(4).await;
-        // One request in progress, which nobody can replace.
-        let busy = b"POST /hang HTTP/1.1\r\nhost: localhost\r\ncontent-length: 0\r\n\r\n";
-        let _busy = served.connect(busy).await;
-        let mut used = served.connect(REQUEST).await;
-        read_response(&mut used).await;
-        let mut strangers = Vec::new();
-        for _ in 0..64 {
-            strangers.push(served.connect(b"GET /ok HTT").await);
-        }
-        for _ in 0..8 {
-            let mut stream = served.connect(REQUEST).await;
-            read_response(&mut stream).await;
-            strangers.push(stream);
-        }
-        assert_eq!(read_to_close(&mut used).await, b"");
-        served.stop.send_replace(true);
-    }
-
-    #[tokio::test]
-    async fn a_stop_lets_requests_finish_and_closes_the_rest() {
-        let served = serving(4).await;
-        let mut idle = served.connect(REQUEST).await;
-        read_response(&mut idle).await;
-        served.stopped().await;
-        assert_eq!(read_to_close(&mut idle).await, b"");
-    }
-}
+mod tests;

@@ -14,7 +14,7 @@ use windlass_core::mapping::MappingId;
 use windlass_core::time::Timestamp;
 use windlass_engine::ports::{
     DeadLetter, DeadLetterFilter, DeadLetterId, DeadLetterMarker, DeadLetterReason,
-    DeadLetterSelection, Deletion, DeletionLine, HistoryLine, What,
+    DeadLetterSelection, Deletion, DeletionLine, HistoryLine, MAX_LINE_IDS, What,
 };
 
 use crate::api::PathName;
@@ -27,9 +27,6 @@ const MAX_PAGE_SIZE: usize = 100;
 
 /// Letters that one transaction deletes: checkpoints wait for it.
 const DELETION_BATCH: usize = 200;
-
-/// Of the letters in a line of the history.
-const MAX_LINE_IDS: usize = 1_000;
 
 /// A letter as the API shows it. Times are RFC 3339.
 #[derive(Serialize)]
@@ -58,6 +55,14 @@ struct DeadLetterReport<'a> {
 struct DeadLettersReport<'a> {
     dead_letters: Vec<DeadLetterReport<'a>>,
     next_marker: Option<String>,
+}
+
+/// What a request has deleted.
+#[derive(Default)]
+struct Deleted {
+    letters: usize,
+    /// The first of them.
+    ids: Vec<String>,
 }
 
 pub(crate) fn routes() -> Router<Arc<ServerState>> {
@@ -168,7 +173,7 @@ async fn delete(
     let time = state.control.clock().wall();
     let what = What::DeadLettersDelete;
     let line = history::line(time, &caller.name, what, mapping);
-    let deleted = Arc::new(Mutex::new(Vec::new()));
+    let deleted = Arc::default();
     let mut total = 0;
     loop {
         let line = deletion_line(line.clone(), asked.clone(), &deleted);
@@ -193,19 +198,16 @@ async fn delete(
 }
 
 /// The line with what earlier transactions have deleted, and this one.
-fn deletion_line(
-    line: HistoryLine,
-    asked: Value,
-    deleted: &Arc<Mutex<Vec<DeadLetterId>>>,
-) -> DeletionLine {
+fn deletion_line(line: HistoryLine, asked: Value, deleted: &Arc<Mutex<Deleted>>) -> DeletionLine {
     let deleted = Arc::clone(deleted);
     Box::new(move |ids| {
         let mut deleted = deleted.lock().unwrap_or_else(PoisonError::into_inner);
-        deleted.extend(ids);
-        let ids = deleted.iter().take(MAX_LINE_IDS).map(ToString::to_string);
-        let ids: Vec<_> = ids.collect();
+        deleted.letters += ids.len();
+        let named = ids.iter().take(MAX_LINE_IDS - deleted.ids.len());
+        deleted.ids.extend(named.map(ToString::to_string));
+        let Deleted { letters, ids } = &*deleted;
         HistoryLine {
-            before: json!({"asked": asked, "dead_letters": deleted.len(), "ids": ids}),
+            before: json!({"asked": asked, "dead_letters": letters, "ids": ids}),
             ..line
         }
     })

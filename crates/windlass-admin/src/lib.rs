@@ -9,6 +9,7 @@ mod auth;
 mod config_mappings;
 mod connections;
 mod control;
+mod daemon;
 mod dead_letters;
 mod errors;
 mod health;
@@ -31,7 +32,9 @@ mod skip;
 mod state;
 mod status;
 mod tagging;
+mod tls;
 mod v1;
+mod watched_files;
 
 pub use auth::{AccessKey, AuthSettings, BearerToken, Role, Secret};
 pub use config_mappings::{
@@ -43,3 +46,4 @@ pub use problems::MappingProblems;
 pub use rebinding_guard::AllowedHost;
 pub use server::{Server, ServerParts};
 pub use state::Readiness;
+pub use tls::{CertificateWarning, Tls, TlsError, TlsFile, TlsFiles};

@@ -14,9 +14,6 @@ use http::{HeaderMap, HeaderValue, header};
 
 use crate::errors::{ApiError, Code};
 
-/// The port of a `Host` that names none.
-const HTTP_PORT: u16 = 80;
-
 /// A name under which clients may address the daemon, with a port or with any.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AllowedHost {
@@ -29,6 +26,32 @@ pub struct AllowedHost {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct RebindingGuard {
     allowed_hosts: Vec<AllowedHost>,
+    scheme: Scheme,
+}
+
+/// Of the URLs under which the server is called.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Scheme {
+    #[default]
+    Http,
+    Https,
+}
+
+impl Scheme {
+    const fn prefix(self) -> &'static str {
+        match self {
+            Self::Http => "http://",
+            Self::Https => "https://",
+        }
+    }
+
+    /// The port of a `Host` that names none.
+    const fn port(self) -> u16 {
+        match self {
+            Self::Http => 80,
+            Self::Https => 443,
+        }
+    }
 }
 
 impl AllowedHost {
@@ -46,22 +69,25 @@ impl AllowedHost {
         })
     }
 
-    fn admits(&self, name: &str, port: Option<u16>) -> bool {
-        let is_port = |allowed| allowed == port.unwrap_or(HTTP_PORT);
+    fn admits(&self, name: &str, port: u16) -> bool {
+        let is_port = |allowed| allowed == port;
         self.name.eq_ignore_ascii_case(name) && self.port.is_none_or(is_port)
     }
 }
 
 impl RebindingGuard {
-    pub(crate) const fn new(allowed_hosts: Vec<AllowedHost>) -> Self {
-        Self { allowed_hosts }
+    pub(crate) const fn new(allowed_hosts: Vec<AllowedHost>, scheme: Scheme) -> Self {
+        Self {
+            allowed_hosts,
+            scheme,
+        }
     }
 
     /// `any_host`: for paths that probes call under names that nobody configures.
     pub(crate) fn check(&self, headers: &HeaderMap, any_host: bool) -> Result<(), ApiError> {
         let host = single(headers, header::HOST).and_then(|host| host.to_str().ok());
         let origins = headers.get_all(header::ORIGIN);
-        let is_own = |origin| host.is_some_and(|host| is_origin_of(origin, host));
+        let is_own = |origin| host.is_some_and(|host| self.is_origin_of(origin, host));
         if !origins.iter().all(is_own) || is_cross_site(headers) {
             let text = "a request with the Origin of another site comes from a web page, and no web \
                         page may call this API";
@@ -83,21 +109,22 @@ impl RebindingGuard {
         };
         let lower = name.to_ascii_lowercase();
         let is_loopback = lower == "localhost" || lower.ends_with(".localhost");
+        let port = port.unwrap_or(self.scheme.port());
         let mut allowed = self.allowed_hosts.iter();
         is_address(name) || is_loopback || allowed.any(|it| it.admits(name, port))
+    }
+
+    /// Whether an origin is that of the server itself, under the host it is asked under.
+    fn is_origin_of(&self, origin: &HeaderValue, host: &str) -> bool {
+        let origin = origin.to_str().ok();
+        let authority = origin.and_then(|origin| origin.strip_prefix(self.scheme.prefix()));
+        authority.is_some_and(|authority| authority.eq_ignore_ascii_case(host))
     }
 }
 
 fn single(headers: &HeaderMap, name: header::HeaderName) -> Option<&HeaderValue> {
     let mut values = headers.get_all(name).iter();
     values.next().filter(|_| values.next().is_none())
-}
-
-/// Whether an origin is that of the server itself, under the host it is asked under.
-fn is_origin_of(origin: &HeaderValue, host: &str) -> bool {
-    let origin = origin.to_str().ok();
-    let authority = origin.and_then(|origin| origin.strip_prefix("http://"));
-    authority.is_some_and(|authority| authority.eq_ignore_ascii_case(host))
 }
 
 fn is_cross_site(headers: &HeaderMap) -> bool {
@@ -133,7 +160,8 @@ mod tests {
 
     fn guard() -> RebindingGuard {
         let allowed = ["Windlass.internal", "proxy:8080", "plain:80"];
-        RebindingGuard::new(allowed.map(|it| AllowedHost::parse(it).unwrap()).to_vec())
+        let allowed = allowed.map(|it| AllowedHost::parse(it).unwrap());
+        RebindingGuard::new(allowed.to_vec(), Scheme::Http)
     }
 
     fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
@@ -211,6 +239,22 @@ mod tests {
         // The name of the page, under which it reached the daemon.
         let rebound = headers(&[("host", "evil.example"), ("origin", "http://evil.example")]);
         guard().check(&rebound, false).unwrap_err();
+    }
+
+    #[test]
+    fn over_tls_the_scheme_and_the_port_are_its_own() {
+        let allowed = ["a:443", "b:80"].map(|it| AllowedHost::parse(it).unwrap());
+        let guard = RebindingGuard::new(allowed.to_vec(), Scheme::Https);
+        for (host, origin, passes) in [
+            ("a", "https://a", true),
+            ("a", "http://a", false),
+            ("b", "https://b", false),
+            ("b:80", "https://b:80", true),
+        ] {
+            let headers = headers(&[("host", host), ("origin", origin)]);
+            let checked = guard.check(&headers, false);
+            assert_eq!(checked.is_ok(), passes, "{host} {origin}");
+        }
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! What a mapping is doing, as `/windlass/v1/mappings` returns it and `windlass status` shows it.
+//! What the daemon and its mappings are doing, as `/windlass/v1` returns it and `windlass status` shows
+//! it.
 
 use std::collections::BTreeMap;
 
@@ -38,6 +39,23 @@ pub struct MappingReport {
     pub shards: Option<Vec<ShardReport>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub queue: Option<QueueReport>,
+}
+
+/// `GET /windlass/v1/daemon`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DaemonReport {
+    /// Whether callers need an access key or a token.
+    pub authenticates: bool,
+    /// `None`: connections are not encrypted.
+    pub certificate: Option<CertificateReport>,
+    /// What somebody should put right, in words.
+    pub warnings: Vec<String>,
+}
+
+/// The certificate that the daemon shows to its callers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CertificateReport {
+    pub expires_at: String,
 }
 
 /// `GET /windlass/v1/functions`.

@@ -18,14 +18,18 @@ use windlass_engine::memory::Budget;
 
 use crate::api;
 use crate::auth::{AuthSettings, Gate};
-use crate::connections::{self, ConnectionLimits};
+use crate::connections::{self, ConnectionLimits, Serving};
 use crate::control::Control;
 use crate::errors::{ApiError, Code};
 use crate::metrics::{Metrics, UPKEEP_INTERVAL};
-use crate::rebinding_guard::{AllowedHost, RebindingGuard};
+use crate::rebinding_guard::{AllowedHost, RebindingGuard, Scheme};
 use crate::requests::in_time;
 use crate::state::{Readiness, ServerState, StoreCheck};
-use crate::{dead_letters, health, history, openapi, parks, redrive, replays, seek, skip, status};
+use crate::tls::{ServerTls, Tls};
+use crate::watched_files::CHECK_INTERVAL;
+use crate::{
+    daemon, dead_letters, health, history, openapi, parks, redrive, replays, seek, skip, status,
+};
 
 /// For requests in progress when the server stops.
 const STOP_TIMEOUT: Duration = Duration::from_secs(1);
@@ -43,6 +47,8 @@ pub struct ServerParts {
     /// Names in the `Host` of requests, in addition to IP addresses and loopback names.
     pub allowed_hosts: Vec<AllowedHost>,
     pub auth: AuthSettings,
+    /// `None`: plain HTTP.
+    pub tls: Option<Tls>,
 }
 
 /// Stops when it is dropped.
@@ -61,14 +67,24 @@ impl Server {
     pub fn start(listener: TcpListener, parts: ServerParts) -> io::Result<Self> {
         let address = listener.local_addr()?;
         listener.set_nonblocking(true)?;
+        let scheme = match &parts.tls {
+            Some(_) => Scheme::Https,
+            None => Scheme::Http,
+        };
+        let open = open_to_all(&parts.auth, address);
+        if let Some(warning) = &open {
+            tracing::warn!("{warning}");
+        }
         let state = Arc::new(ServerState {
             control: parts.control,
             readiness: parts.readiness,
             store_check: StoreCheck::default(),
             metrics: parts.metrics,
             budget: parts.budget,
-            guard: RebindingGuard::new(parts.allowed_hosts),
+            guard: RebindingGuard::new(parts.allowed_hosts, scheme),
             gate: Gate::new(parts.auth),
+            open,
+            tls: parts.tls.map(|tls| Arc::new(ServerTls::new(tls))),
             redriver: parts.redriver,
             dry_runs: parts.dry_runs,
         });
@@ -118,6 +134,17 @@ impl Drop for Server {
     }
 }
 
+/// What to say of a daemon that asks nobody who he is, and may be called from elsewhere.
+fn open_to_all(auth: &AuthSettings, address: SocketAddr) -> Option<String> {
+    let is_open = *auth == AuthSettings::None && !address.ip().is_loopback();
+    is_open.then(|| {
+        format!(
+            "callers are not authenticated (auth: none), and {address} may be reached from other \
+             machines: every caller can create, change and delete mappings"
+        )
+    })
+}
+
 async fn serve(listener: TcpListener, state: Arc<ServerState>, stopped: watch::Receiver<bool>) {
     let listener = match tokio::net::TcpListener::from_std(listener) {
         Ok(listener) => listener,
@@ -129,9 +156,18 @@ async fn serve(listener: TcpListener, state: Arc<ServerState>, stopped: watch::R
             state.metrics.upkeep();
         }
     };
-    let router = router(Arc::clone(&state));
-    let limits = ConnectionLimits::default();
-    let server = connections::serve(listener, router, limits, stopped.clone());
+    let serving = Serving {
+        router: router(Arc::clone(&state)),
+        tls: state.tls.clone(),
+        limits: ConnectionLimits::default(),
+    };
+    let server = connections::serve(listener, serving, stopped.clone());
+    let files = async {
+        loop {
+            state.refresh_files();
+            tokio::time::sleep(CHECK_INTERVAL).await;
+        }
+    };
     let timeout = async {
         connections::stop(stopped).await;
         tokio::time::sleep(STOP_TIMEOUT).await;
@@ -139,6 +175,7 @@ async fn serve(listener: TcpListener, state: Arc<ServerState>, stopped: watch::R
     tokio::select! {
         () = server => {}
         () = upkeep => {}
+        () = files => {}
         () = timeout => {}
     }
 }
@@ -153,24 +190,25 @@ fn router(state: Arc<ServerState>) -> Router {
         .route("/windlass/v1/mappings", get(status::list))
         .route("/windlass/v1/mappings/{uuid}", get(status::get))
         .route("/windlass/v1/functions", get(status::functions))
+        .route("/windlass/v1/daemon", get(daemon::get))
         .route("/windlass/v1/openapi.json", get(openapi::get))
         .route("/livez", get(health::live))
         .route("/readyz", get(health::ready))
         .route("/metrics", get(metrics))
         .layer(middleware::from_fn(end_in_time));
     // Jobs are merged here: they end with their callers.
-    in_time
+    let routes = in_time
         .merge(seek::job_routes())
         .merge(skip::job_routes())
         .merge(redrive::job_routes())
         .merge(replays::job_routes())
         .fallback(unknown)
         .method_not_allowed_fallback(unknown)
-        .layer(middleware::from_fn_with_state(
-            Arc::clone(&state),
-            filter_request,
-        ))
-        .with_state(state)
+        .with_state(Arc::clone(&state));
+    // Around all of them: a route by itself tells the methods that it has (`Allow`).
+    Router::new()
+        .fallback_service(routes)
+        .layer(middleware::from_fn_with_state(state, filter_request))
 }
 
 /// Ends what takes too long.
@@ -226,6 +264,20 @@ mod tests {
 
     use super::*;
     use crate::requests::REQUEST_TIMEOUT;
+
+    #[test]
+    fn a_daemon_that_admits_every_caller_from_elsewhere_says_so() {
+        let [loopback, any] = ["127.0.0.1:9870", "0.0.0.0:9870"].map(|it| it.parse().unwrap());
+        let keys = || AuthSettings::Required {
+            access_keys: Vec::new(),
+            bearer_tokens: Vec::new(),
+        };
+        assert_eq!(open_to_all(&AuthSettings::None, loopback), None);
+        assert_eq!(open_to_all(&keys(), any), None);
+        let warning = open_to_all(&AuthSettings::None, any).unwrap();
+        assert!(warning.contains("auth: none"), "{warning}");
+        assert!(warning.contains("0.0.0.0:9870"), "{warning}");
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_request_ends_in_time_and_a_job_with_its_caller() {

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::extract::Request;
+use rustls::pki_types::UnixTime;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 use windlass_engine::jobs::{DryRuns, Redriver};
@@ -16,6 +17,7 @@ use crate::control::Control;
 use crate::errors::ApiError;
 use crate::metrics::Metrics;
 use crate::rebinding_guard::RebindingGuard;
+use crate::tls::ServerTls;
 use crate::v1::Refusal;
 
 const STORE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -32,6 +34,10 @@ pub(crate) struct ServerState {
     pub(crate) gate: Gate,
     pub(crate) redriver: Redriver,
     pub(crate) dry_runs: DryRuns,
+    /// What to say of a daemon that admits every caller.
+    pub(crate) open: Option<String>,
+    /// `None`: plain HTTP.
+    pub(crate) tls: Option<Arc<ServerTls>>,
 }
 
 impl ServerState {
@@ -41,6 +47,29 @@ impl ServerState {
             return Err(Refusal::draining());
         }
         Ok(())
+    }
+
+    /// Reads secrets and the certificate again where their files have changed.
+    pub(crate) fn refresh_files(&self) {
+        self.gate.refresh();
+        if let Some(tls) = &self.tls {
+            tls.refresh(self.unix_time());
+        }
+    }
+
+    /// What somebody should put right: about callers, their secrets and the certificate.
+    pub(crate) fn warnings(&self) -> Vec<String> {
+        let mut warnings: Vec<String> = self.open.iter().cloned().collect();
+        warnings.extend(self.gate.problems());
+        if let Some(tls) = &self.tls {
+            warnings.extend(tls.problems(self.unix_time()));
+        }
+        warnings
+    }
+
+    fn unix_time(&self) -> UnixTime {
+        let now = self.control.clock().wall().as_millis();
+        UnixTime::since_unix_epoch(Duration::from_millis(now))
     }
 
     /// See [`Gate::admit`].

@@ -143,7 +143,7 @@ impl ReplayRow {
     }
 
     /// How much of it is done, 0 to 1: as far as the shard has come that is furthest back, in arrival
-    /// time. While one has not read a record, that is nothing.
+    /// time. While one has not read a record, nor its parents, that is nothing.
     pub fn fraction(&self, leases: &[Lease]) -> f64 {
         if self.state == ReplayState::Completed {
             return 1.0;
@@ -167,16 +167,18 @@ impl ReplayRow {
             | Place::AtSequenceNumber(_)
             | Place::AfterSequenceNumber(_) => self.created,
         };
-        let open = checkpoints.filter(|it| it.position != Position::ShardEnd);
-        let reached = open.map(|it| it.arrival).min();
+        let open = checkpoints
+            .clone()
+            .filter(|it| it.position != Position::ShardEnd);
+        // If all have ended, their children may not have rows yet.
+        let ended = checkpoints.filter_map(|it| it.arrival).max();
+        let reached = open.map(|it| it.arrival).min().unwrap_or(ended);
         match (start, reached) {
-            (_, None) if leases.is_empty() => 0.0,
-            (_, None) => 1.0,
-            (Some(start), Some(Some(reached))) if start < end => {
+            (Some(start), Some(reached)) if start < end => {
                 let fraction = reached.since(start).as_secs_f64() / end.since(start).as_secs_f64();
                 fraction.min(1.0)
             }
-            (_, Some(_)) => 0.0,
+            _ => 0.0,
         }
     }
 

@@ -44,13 +44,12 @@ impl StretchShards {
             keeps_resolved: true,
         };
         let mut plan = LeaseRowPlan::default();
-        plan_shards(
-            &mut plan,
-            id,
-            &rules,
-            &self.listings(listings),
-            by_shard(rows),
-        );
+        let listings = self.listings(listings);
+        plan_shards(&mut plan, id, &rules, &listings, by_shard(rows));
+        let rows = by_shard(rows);
+        for row in &mut plan.insert {
+            row.checkpoint.arrival = reached_by_parents(row, &listings, &rows);
+        }
         plan
     }
 
@@ -116,6 +115,20 @@ impl StretchShards {
             Some(selected) => listings.of_shards(selected),
         }
     }
+}
+
+/// The arrival time that the parents of a new row have reached: records of a shard arrive after those
+/// of its parents.
+fn reached_by_parents(
+    row: &Lease,
+    listings: &ListingHistory,
+    rows: &BTreeMap<&ShardId, &Lease>,
+) -> Option<Timestamp> {
+    let of_row = row.key.unit.shard()?;
+    let shard = listings.shards().iter().find(|shard| shard.id == *of_row)?;
+    let parents = shard.parents.iter();
+    let parents = parents.filter_map(|parent| rows.get(parent)?.checkpoint.arrival);
+    parents.max()
 }
 
 fn by_shard(rows: &[Lease]) -> BTreeMap<&ShardId, &Lease> {

@@ -13,6 +13,7 @@ use windlass_core::shard::SkippedBatch;
 use windlass_core::time::Timestamp;
 use windlass_core::window::WindowCall;
 
+use crate::claims::{AbandonedClaims, Claims};
 use crate::clock::Clock;
 use crate::count::Count;
 use crate::ports::{
@@ -110,6 +111,7 @@ pub(crate) struct DeadLetters {
     store: Arc<dyn Store>,
     settings: DeadLetterSettings,
     counts: Arc<DeadLetterCounts>,
+    abandoned: AbandonedClaims,
     clock: Clock,
 }
 
@@ -139,8 +141,14 @@ impl DeadLetters {
             store,
             settings,
             counts,
+            abandoned: AbandonedClaims::default(),
             clock,
         }
+    }
+
+    /// The claims of one job, which has none yet.
+    pub(crate) fn claims(&self) -> Claims {
+        Claims::new(&self.store, &self.abandoned)
     }
 
     /// Where a shard keeps what it gives up; `None` if that is not kept.
@@ -192,8 +200,15 @@ impl DeadLetters {
         }
     }
 
-    /// Deletes letters whose retention is over, for ever.
+    /// Deletes letters whose retention is over, and ends claims that jobs have left, for ever.
     pub(crate) async fn run(&self) {
+        tokio::select! {
+            () = self.expire_all() => {}
+            never = self.abandoned.run(&*self.store) => match never {},
+        }
+    }
+
+    async fn expire_all(&self) {
         loop {
             // The store is looked at again in any case.
             if let Err(error) = self.expire().await {

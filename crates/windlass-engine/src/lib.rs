@@ -5,6 +5,7 @@
 //! queue executes the commands of its consumer and feeds the results back.
 
 pub mod backoff;
+mod claims;
 pub mod clock;
 mod count;
 pub mod dead_letters;

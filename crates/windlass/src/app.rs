@@ -142,10 +142,11 @@ impl App {
             dry_runs: self.supervisor.dry_runs(),
             allowed_hosts: self.config.listen.allowed_hosts,
             auth: self.config.listen.auth.unwrap_or_default(),
+            tls: self.config.listen.tls,
         };
+        let scheme = if parts.tls.is_some() { "https" } else { "http" };
         // Their start overlaps with everything else.
         self.adapters.start_processes(&self.board, self.clock);
-        warn_if_open(&parts.auth, self.config.listen.address);
         let server = Server::start(self.listener, parts).context("starting the API server")?;
         // The API answers already. What the file changes is written before anything runs, except for
         // mappings whose functions must be looked up.
@@ -155,7 +156,7 @@ impl App {
         let (stop, stopped) = watch::channel(Stop::No);
         let mut supervisor = JoinSet::new();
         supervisor.spawn(supervise(self.supervisor, stopped));
-        tracing::info!("listening on http://{}", server.address());
+        tracing::info!("listening on {scheme}://{}", server.address());
         Ok(Running {
             stop,
             supervisor,
@@ -236,15 +237,6 @@ async fn first_failure(
             Some(Ok(())) | None => anyhow::anyhow!("the supervisor ended without being stopped"),
         },
         () = server => anyhow::anyhow!("the API server ended without being stopped"),
-    }
-}
-
-fn warn_if_open(auth: &AuthSettings, address: SocketAddr) {
-    if *auth == AuthSettings::None && !address.ip().is_loopback() {
-        tracing::warn!(
-            "callers are not authenticated (auth: none), and {address} may be reached from other \
-             machines: every caller can create, change and delete mappings"
-        );
     }
 }
 

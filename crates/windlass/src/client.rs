@@ -4,6 +4,7 @@ use anyhow::{Context, bail};
 use bytes::Bytes;
 use http::header::DATE;
 use http::response::Parts;
+use http::uri::Scheme;
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
@@ -12,23 +13,27 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use windlass_admin::report::{FunctionReport, FunctionsReport, MappingReport};
+use windlass_adapters::tls_roots::{self, Connector};
+use windlass_admin::report::{DaemonReport, FunctionReport, FunctionsReport, MappingReport};
 use windlass_core::tags::Tags;
 use windlass_core::time::Timestamp;
 
 use crate::credentials::Credentials;
+use crate::{UsageError, config};
 
 const MAPPINGS_PATH: &str = "/2015-03-31/event-source-mappings";
 const TAGS_PATH: &str = "/2017-03-31/tags";
 const STATUS_PATH: &str = "/windlass/v1/mappings";
 const FUNCTIONS_PATH: &str = "/windlass/v1/functions";
+const DAEMON_PATH: &str = "/windlass/v1/daemon";
 
 const BROKEN_OFF: &str = "the connection closed before the end of the response";
 
 /// Without `Debug`: it has a secret.
 pub(crate) struct Client {
     endpoint: String,
-    http: HttpClient<HttpConnector, Full<Bytes>>,
+    /// What is wrong with the trusted authorities, if anything.
+    http: Result<HttpClient<Connector, Full<Bytes>>, String>,
     credentials: Credentials,
 }
 
@@ -58,10 +63,9 @@ impl std::error::Error for ApiError {}
 impl Client {
     /// `endpoint`: see [`parse_endpoint`].
     pub(crate) fn new(endpoint: &str, credentials: Credentials) -> Self {
-        let http = HttpClient::builder(TokioExecutor::new()).build_http();
         Self {
             endpoint: endpoint.to_owned(),
-            http,
+            http: http_client(endpoint),
             credentials,
         }
     }
@@ -155,6 +159,12 @@ impl Client {
         Ok(self.parse::<FunctionsReport>(value)?.functions)
     }
 
+    /// What is to be said of the daemon itself.
+    pub(crate) async fn daemon(&self) -> anyhow::Result<DaemonReport> {
+        let value = self.call(Method::GET, DAEMON_PATH, None).await?;
+        self.parse(value)
+    }
+
     /// The time by the daemon's clock, in whole seconds: commands count from it, not from ours.
     pub(crate) async fn time(&self) -> anyhow::Result<Timestamp> {
         let (head, _) = self
@@ -173,22 +183,34 @@ impl Client {
         member: &str,
     ) -> anyhow::Result<Vec<Value>> {
         let mut items = Vec::new();
-        let mut marker: Option<String> = None;
+        let mut marker = None;
         loop {
-            let pairs = query.iter().copied();
-            let pairs = pairs.chain(marker.as_deref().map(|marker| ("marker", marker)));
-            let pairs = pairs.map(|(name, value)| format!("{name}={}", percent_encode(value)));
-            let path = format!("{path}?{}", pairs.collect::<Vec<_>>().join("&"));
-            let mut page = self.call(Method::GET, &path, None).await?;
-            let Value::Array(more) = page[member].take() else {
-                bail!("{}", self.not_a_daemon(&format!("JSON without {member}")));
-            };
-            items.extend(more);
-            match page["next_marker"].as_str() {
-                Some(next) => marker = Some(next.to_owned()),
-                None => return Ok(items),
+            let (page, next) = self.page(path, query, member, marker.as_deref()).await?;
+            items.extend(page);
+            if next.is_none() {
+                return Ok(items);
             }
+            marker = next;
         }
+    }
+
+    /// One page of such a list, and the marker of the next.
+    pub(crate) async fn page(
+        &self,
+        path: &str,
+        query: &[(&str, &str)],
+        member: &str,
+        marker: Option<&str>,
+    ) -> anyhow::Result<(Vec<Value>, Option<String>)> {
+        let pairs = query.iter().copied();
+        let pairs = pairs.chain(marker.map(|marker| ("marker", marker)));
+        let pairs = pairs.map(|(name, value)| format!("{name}={}", percent_encode(value)));
+        let path = format!("{path}?{}", pairs.collect::<Vec<_>>().join("&"));
+        let mut page = self.call(Method::GET, &path, None).await?;
+        let Value::Array(items) = page[member].take() else {
+            bail!("{}", self.not_a_daemon(&format!("JSON without {member}")));
+        };
+        Ok((items, page["next_marker"].as_str().map(ToOwned::to_owned)))
     }
 
     fn parse<T: DeserializeOwned>(&self, value: Value) -> anyhow::Result<T> {
@@ -288,12 +310,17 @@ impl Client {
             .body(Bytes::from(body))
             .with_context(|| format!("cannot call the endpoint '{}'", self.endpoint))?;
         self.credentials.apply(&mut request)?;
-        let response = self.http.request(request.map(Full::new)).await;
-        response.with_context(|| {
-            format!(
-                "no daemon answers at {}; start one with 'windlass serve'",
-                self.endpoint
-            )
+        let http = self.http.as_ref();
+        let http = http.map_err(|message| UsageError(message.clone()))?;
+        let response = http.request(request.map(Full::new)).await;
+        response.map_err(|error| {
+            let endpoint = &self.endpoint;
+            match tls_roots::describe(&error) {
+                Some(why) => anyhow::anyhow!("no secure connection to {endpoint}: {why}"),
+                None => anyhow::Error::new(error).context(format!(
+                    "no daemon answers at {endpoint}; start one with 'windlass serve'"
+                )),
+            }
         })
     }
 
@@ -329,15 +356,31 @@ impl Client {
 }
 
 /// # Errors
-/// The text is not an `http://` URL.
+/// The text is not an `http://` or `https://` URL.
 pub(crate) fn parse_endpoint(text: &str) -> Result<String, String> {
     let uri = text.parse::<http::Uri>();
-    let is_http = uri.is_ok_and(|uri| uri.scheme_str() == Some("http"));
+    let is_http = uri.is_ok_and(|uri| {
+        let scheme = uri.scheme();
+        scheme == Some(&Scheme::HTTP) || scheme == Some(&Scheme::HTTPS)
+    });
     if is_http {
         Ok(text.trim_end_matches('/').to_owned())
     } else {
         Err("expected a URL such as http://127.0.0.1:9870".to_owned())
     }
+}
+
+/// For an endpoint by HTTPS with the authorities of this machine and of `AWS_CA_BUNDLE`.
+fn http_client(endpoint: &str) -> Result<HttpClient<Connector, Full<Bytes>>, String> {
+    let uri = endpoint.parse::<http::Uri>();
+    let is_https = uri.is_ok_and(|uri| uri.scheme() == Some(&Scheme::HTTPS));
+    let bundle = match is_https {
+        true => config::ca_bundle(crate::process_environment())?,
+        false => None,
+    };
+    let connector = tls_roots::connector(HttpConnector::new(), is_https, bundle.as_ref());
+    let connector = connector.map_err(|error| error.to_string())?;
+    Ok(HttpClient::builder(TokioExecutor::new()).build(connector))
 }
 
 /// `Sun, 06 Nov 1994 08:49:37 GMT`.
@@ -374,6 +417,16 @@ pub(crate) fn percent_encode(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_endpoint_is_a_url_of_http_or_https() {
+        for text in ["http://127.0.0.1:9870", "https://windlass.internal"] {
+            assert_eq!(parse_endpoint(&format!("{text}/")).as_deref(), Ok(text));
+        }
+        for text in ["", "127.0.0.1:9870", "ftp://a", "http:/a b"] {
+            parse_endpoint(text).unwrap_err();
+        }
+    }
 
     #[test]
     fn the_date_of_a_response_is_read() {

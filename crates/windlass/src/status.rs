@@ -86,18 +86,30 @@ fn is_retryable(error: &anyhow::Error) -> bool {
     refusal.is_none_or(|refusal| !refusal.status.is_client_error())
 }
 
-/// The status as it is printed. Tables of all mappings are followed by one of the functions.
+/// The status as it is printed. Tables come after warnings about the daemon; those of all mappings are
+/// followed by one of the functions.
 async fn fetch(
     args: &ClientArgs,
     client: &Client,
     mapping: Option<&str>,
 ) -> anyhow::Result<String> {
     let reports = fetch_mappings(client, mapping).await?;
-    let mut functions = Vec::new();
-    if mapping.is_none() && args.output == OutputFormat::Table {
-        functions = fetch_functions(client).await?;
+    let (mut functions, mut warnings) = (Vec::new(), Vec::new());
+    if args.output == OutputFormat::Table {
+        warnings = fetch_warnings(client).await?;
+        if mapping.is_none() {
+            functions = fetch_functions(client).await?;
+        }
     }
-    output::statuses(args.output, &reports, &functions)
+    output::statuses(args.output, &reports, &functions, &warnings)
+}
+
+async fn fetch_warnings(client: &Client) -> anyhow::Result<Vec<String>> {
+    match client.daemon().await {
+        // A daemon that says nothing of itself.
+        Err(error) if is_gone(&error) => Ok(Vec::new()),
+        other => Ok(other?.warnings),
+    }
 }
 
 async fn fetch_functions(client: &Client) -> anyhow::Result<Vec<FunctionReport>> {

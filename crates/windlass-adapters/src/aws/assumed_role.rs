@@ -1,6 +1,6 @@
 //! Credentials of a role, which STS gives for an hour.
 //!
-//! Whatever calls in the name of the role asks here: there is one call of STS at a time, and none
+//! All callers with the role ask here: there is one call of STS at a time, and none
 //! while the credentials are fresh. They are renewed before they expire, and stay in use if that fails.
 //! A failure is kept for a while, as otherwise each shard would repeat it.
 
@@ -11,6 +11,7 @@ use std::time::{Duration, SystemTime};
 
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::{self, error::CredentialsError};
+use aws_sdk_sts::types::Credentials as Keys;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use tokio::time::Instant;
@@ -154,25 +155,29 @@ impl AssumedRole {
             unusable_response(operation(), format!("no response within {seconds} s"))
         })?;
         let response = response.map_err(|error| port_error(operation(), error))?;
-        let unusable = |cause: &str| unusable_response(operation(), cause);
-        let keys = response.credentials;
-        let keys = keys.ok_or_else(|| unusable("the response has no credentials"))?;
-        let expiry = SystemTime::try_from(keys.expiration);
-        let expiry = expiry.map_err(|_| unusable("the expiration is not a time"))?;
-        let lifetime = expiry.duration_since(clock.system_time());
-        let credentials = Credentials::new(
-            keys.access_key_id,
-            keys.secret_access_key,
-            Some(keys.session_token),
-            None,
-            "AssumeRole",
-        );
-        Ok(Session::new(credentials, lifetime.unwrap_or_default()))
+        let session = session(response.credentials, clock.system_time());
+        session.map_err(|cause| unusable_response(operation(), cause))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// `now`: by the clock of STS.
+fn session(keys: Option<Keys>, now: SystemTime) -> Result<Session, &'static str> {
+    let keys = keys.ok_or("the response has no credentials")?;
+    let expiry = SystemTime::try_from(keys.expiration);
+    let expiry = expiry.map_err(|_| "the expiration is not a time")?;
+    let credentials = Credentials::new(
+        keys.access_key_id,
+        keys.secret_access_key,
+        Some(keys.session_token),
+        None,
+        "AssumeRole",
+    );
+    let lifetime = expiry.duration_since(now).unwrap_or_default();
+    Ok(Session::new(credentials, lifetime))
 }
 
 impl State {

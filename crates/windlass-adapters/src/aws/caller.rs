@@ -2,6 +2,7 @@
 
 use aws_credential_types::credential_feature::AwsCredentialFeature as Feature;
 use aws_credential_types::provider::ProvideCredentials as _;
+use aws_credential_types::provider::error::CredentialsError;
 use windlass_engine::ports::{BoxError, PortError};
 
 use super::fault::{port_error, unusable_response};
@@ -78,7 +79,14 @@ pub(crate) async fn credentials(
             origin: origin.map_or(OTHER_ORIGIN, |(_, origin)| origin),
         }
     });
-    Some(found.map_err(Into::into))
+    Some(found.map_err(|error| {
+        if matches!(error, CredentialsError::CredentialsNotLoaded(_)) {
+            // What it has tried is in lines of its own.
+            "no credentials were found".into()
+        } else {
+            error.into()
+        }
+    }))
 }
 
 pub(crate) async fn identity(clients: &AwsClients) -> Option<Result<String, PortError>> {

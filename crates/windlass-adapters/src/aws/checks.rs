@@ -24,7 +24,7 @@ use windlass_core::outcome::Fault;
 use windlass_engine::ports::{NeededCall, Permission, PortError, QueueDefaults};
 
 use super::calls::{Call, Resource, Use};
-use super::fault::{fault_of_code, is_forbidden, port_error};
+use super::fault::{fault_of_code, is_forbidden, is_role_denied, port_error};
 use super::sqs::{exists as queue_exists, url_at_aws};
 use super::{AwsClients, ServerClock, Service};
 
@@ -311,7 +311,7 @@ impl Check<'_> {
         let Err(error) = result else {
             return Permission::NotDenied;
         };
-        let mut is_denied = false;
+        let mut is_denied = is_role_denied(&error);
         if let SdkError::ServiceError(service) = &error {
             let (error, status) = (service.err(), service.raw().status().as_u16());
             let code = error.code().unwrap_or_default();

@@ -156,9 +156,10 @@ pub struct AwsClients {
     pub(crate) subscription_http: Option<SharedHttpClient>,
     /// What the interceptors of all clients apply.
     pub(crate) rules: CallRules,
-    /// The clocks of the servers of both, as their answers show them.
+    /// The clocks of the servers, as their answers show them.
     pub(crate) kinesis_clock: ServerClock,
     pub(crate) dynamodb_streams_clock: ServerClock,
+    pub(crate) sqs_clock: ServerClock,
     /// Services with an endpoint other than AWS's.
     pub(crate) custom_endpoints: Arc<BTreeSet<Service>>,
 }
@@ -190,6 +191,12 @@ impl Aws {
         aws.home.subscription_http = Some(subscription_http.clone());
         aws.subscription_http = Some(subscription_http);
         aws
+    }
+
+    /// Whose calls a test sees; signed with placeholders.
+    #[cfg(test)]
+    pub(crate) async fn with_http(settings: &AwsSettings, http: SharedHttpClient) -> Self {
+        Self::with(settings, Some(http), None).await
     }
 
     pub(super) async fn with(
@@ -274,7 +281,7 @@ impl Aws {
         clients
     }
 
-    /// Whoever calls with a role shares its credentials. It is assumed in the daemon's region.
+    /// All callers with a role share its credentials. It is assumed in the daemon's region.
     fn caller_as(&self, role: &Role) -> Caller {
         let credentials = CurrentCredentials::of(AssumedRole::new(&self.home.sts, role));
         let shared = self.caller.shared.to_builder();
@@ -314,8 +321,8 @@ impl AwsClients {
                 $client::new(config!($sdk, Service::$client, $clock).build())
             };
         }
-        let clocks: [ServerClock; 3] = Default::default();
-        let [kinesis_clock, dynamodb_streams_clock, unwatched] = clocks;
+        let clocks: [ServerClock; 4] = Default::default();
+        let [kinesis_clock, dynamodb_streams_clock, sqs_clock, unwatched] = clocks;
         let is_custom =
             |service| endpoints.contains_key(&service) || has_custom_endpoint(shared, service);
         let s3 = config!(aws_sdk_s3, Service::S3, unwatched);
@@ -331,7 +338,7 @@ impl AwsClients {
                 aws_sdk_dynamodbstreams,
                 dynamodb_streams_clock
             ),
-            sqs: client!(Sqs, aws_sdk_sqs, unwatched),
+            sqs: client!(Sqs, aws_sdk_sqs, sqs_clock),
             sns: client!(Sns, aws_sdk_sns, unwatched),
             s3: S3::new(s3.build()),
             lambda: client!(Lambda, aws_sdk_lambda, unwatched),
@@ -340,6 +347,7 @@ impl AwsClients {
             rules: rules.clone(),
             kinesis_clock,
             dynamodb_streams_clock,
+            sqs_clock,
             custom_endpoints: Arc::new(
                 Service::ALL
                     .into_iter()
@@ -439,7 +447,7 @@ mod tests {
             endpoints: endpoints.into_iter().collect(),
             ..AwsSettings::default()
         };
-        let aws = Aws::with(&settings, Some(http.shared()), None).await;
+        let aws = Aws::with_http(&settings, http.shared()).await;
         http.respond(b"");
         let put = aws.home.s3.put_object().bucket("failed").key("a/b");
         put.body(b"{}".to_vec().into()).send().await.unwrap();

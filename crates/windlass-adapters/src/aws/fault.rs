@@ -345,6 +345,11 @@ fn not_assumed<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a NotAssumed> {
     None
 }
 
+/// Whether a call was not made since its role may not be assumed.
+pub(super) fn is_role_denied(error: &(dyn Error + 'static)) -> bool {
+    not_assumed(error).is_some_and(|it| it.fault() == Fault::Denied)
+}
+
 /// Reason and remedy, if a call was not sent for lack of credentials.
 ///
 /// Without a role, such a call is not `Denied`: it was never sent, and credentials may appear while the daemon

@@ -108,6 +108,10 @@ impl QueueSender for SqsSender {
         response.map_err(|error| failed(&self.queue, "SendMessage", error))?;
         Ok(())
     }
+
+    fn clock_difference(&self) -> Option<i64> {
+        self.clients.sqs_clock.difference()
+    }
 }
 
 fn attribute(value: &AttributeValue) -> Result<MessageAttributeValue, &'static str> {

@@ -33,7 +33,7 @@ pub struct ArnPattern(Arn);
 pub enum ArnPatternError {
     #[error("it has not the six parts of an ARN")]
     NoArn,
-    #[error("functions have a role of their own, assume_role beside lambda")]
+    #[error("functions have a role of their own, assume_role next to lambda")]
     Functions,
     #[error("it matches no ARN of kinesis, dynamodb, sqs, sns or s3")]
     OtherService,

@@ -12,7 +12,7 @@ use windlass_core::time::Timestamp;
 use windlass_engine::ports::{
     BoxError, DeadLetter, DeadLetterFilter, DeadLetterId, DeadLetterLimit, DeadLetterMarker,
     DeadLetterReason, DeadLetterSelection, DeadLetterStore, DeadLetterTotals, Deletion,
-    DeletionLine, Kept, NewDeadLetter, PortError, SkipSave,
+    DeletionLine, Kept, NewDeadLetter, PortError, RedriveLine, SkipSave,
 };
 
 use super::SqliteStore;
@@ -320,21 +320,37 @@ fn claim(tx: &Transaction<'_>, ids: &[DeadLetterId]) -> rusqlite::Result<Vec<Dea
     Ok(claimed)
 }
 
-fn release(tx: &Transaction<'_>, ids: &[DeadLetterId], has_failed: bool) -> rusqlite::Result<()> {
+fn release(
+    tx: &Transaction<'_>,
+    claimed: &[DeadLetterMarker],
+    has_failed: bool,
+) -> rusqlite::Result<()> {
     let mut statement = tx.prepare_cached(
-        "UPDATE dead_letters SET is_claimed = 0, redrives = redrives + ?2
-         WHERE id = ?1 AND is_claimed = 1",
+        "UPDATE dead_letters SET is_claimed = 0, redrives = redrives + ?3
+         WHERE id = ?1 AND given_up = ?2 AND is_claimed = 1",
     )?;
-    for id in ids {
-        statement.execute(params![id.to_string(), has_failed])?;
+    for DeadLetterMarker { given_up, id } in claimed {
+        let given_up = integer(given_up.as_millis());
+        statement.execute(params![id.to_string(), given_up, has_failed])?;
     }
     Ok(())
 }
 
-fn delete_redriven(tx: &Transaction<'_>, id: DeadLetterId) -> rusqlite::Result<Swap> {
-    let mut statement =
-        tx.prepare_cached("DELETE FROM dead_letters WHERE id = ?1 AND is_claimed = 1")?;
-    Ok(swap(statement.execute([id.to_string()])?))
+fn delete_redriven(
+    tx: &Transaction<'_>,
+    claimed: DeadLetterMarker,
+    line: &RedriveLine,
+) -> rusqlite::Result<Swap> {
+    let mut statement = tx.prepare_cached(
+        "DELETE FROM dead_letters WHERE id = ?1 AND given_up = ?2 AND is_claimed = 1",
+    )?;
+    let DeadLetterMarker { given_up, id } = claimed;
+    let values = params![id.to_string(), integer(given_up.as_millis())];
+    let swap = swap(statement.execute(values)?);
+    if swap == Swap::Done {
+        history::add_to_redrive(tx, line)?;
+    }
+    Ok(swap)
 }
 
 fn read(row: &Row<'_>) -> rusqlite::Result<DeadLetter> {
@@ -470,16 +486,21 @@ impl DeadLetterStore for SqliteStore {
 
     async fn release_dead_letters(
         &self,
-        ids: &[DeadLetterId],
+        claimed: &[DeadLetterMarker],
         has_failed: bool,
     ) -> Result<(), PortError> {
-        let ids = ids.to_vec();
-        let release = move |tx: &Transaction<'_>| release(tx, &ids, has_failed);
+        let claimed = claimed.to_vec();
+        let release = move |tx: &Transaction<'_>| release(tx, &claimed, has_failed);
         self.call("releasing dead letters", release).await
     }
 
-    async fn delete_redriven(&self, id: DeadLetterId) -> Result<Swap, PortError> {
-        let delete = move |tx: &Transaction<'_>| delete_redriven(tx, id);
+    async fn delete_redriven(
+        &self,
+        claimed: DeadLetterMarker,
+        line: &RedriveLine,
+    ) -> Result<Swap, PortError> {
+        let line = line.clone();
+        let delete = move |tx: &Transaction<'_>| delete_redriven(tx, claimed, &line);
         self.call("deleting a redriven dead letter", delete).await
     }
 }

@@ -1,13 +1,17 @@
 //! The table of the history: lines are written with the changes that they describe.
 
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
-use rusqlite::{Connection, Row, Transaction, params};
+use rusqlite::types::Type;
+use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, params};
 use serde_json::Value;
+use serde_json::value::{RawValue, to_raw_value};
 use windlass_core::mapping::MappingId;
 use windlass_core::time::Timestamp;
 use windlass_engine::ports::{
-    HISTORY_RETENTION, HistoryId, HistoryLine, HistoryMarker, HistoryPage, HistoryStore, PortError,
-    What,
+    HISTORY_RETENTION, HistoryId, HistoryLine, HistoryMarker, HistoryPage, HistoryStore,
+    MAX_LINE_IDS, PortError, RedriveLine, What,
 };
 
 use super::SqliteStore;
@@ -53,6 +57,55 @@ pub(super) fn write(tx: &Transaction<'_>, line: Option<&HistoryLine>) -> rusqlit
         line.after.to_string(),
     ])?;
     Ok(())
+}
+
+/// Adds to the line of a redrive as it is stored, so that a part counts if it is committed, and only
+/// then.
+pub(super) fn add_to_redrive(tx: &Transaction<'_>, part: &RedriveLine) -> rusqlite::Result<()> {
+    let id = stored_id(part.line.id);
+    let mut stored = tx.prepare_cached("SELECT after FROM history WHERE id = ?1")?;
+    let stored = stored.query_row([&id], |row| row.get::<_, String>(0));
+    let unreadable = |error: serde_json::Error| {
+        rusqlite::Error::FromSqlConversionFailure(0, Type::Text, Box::new(error))
+    };
+    let Some(after) = stored.optional()? else {
+        let after = grow(&part.line.after.to_string(), part).map_err(unreadable)?;
+        let line = HistoryLine {
+            after: serde_json::from_str(&after).map_err(unreadable)?,
+            ..part.line.clone()
+        };
+        return write(tx, Some(&line));
+    };
+    let after = grow(&after, part).map_err(unreadable)?;
+    let mut update = tx.prepare_cached("UPDATE history SET after = ?2 WHERE id = ?1")?;
+    update.execute(params![id, after])?;
+    Ok(())
+}
+
+/// Adds to the members of a line. This is done for each of many letters: identifiers are not parsed.
+fn grow(after: &str, part: &RedriveLine) -> serde_json::Result<String> {
+    let mut members: BTreeMap<&str, Box<RawValue>> = serde_json::from_str(after)?;
+    let count = |members: &BTreeMap<&str, Box<RawValue>>, name| {
+        let count = members.get(name).and_then(|raw| raw.get().parse().ok());
+        count.unwrap_or(0_usize)
+    };
+    let redriven = count(&members, "redriven");
+    let failed = count(&members, "failed") as u64 + part.failed;
+    let ids = members.get("ids").map_or("[]", |ids| ids.get());
+    let mut ids = ids.strip_suffix(']').unwrap_or("[").to_owned();
+    let room = MAX_LINE_IDS.saturating_sub(redriven);
+    for id in part.redriven.iter().take(room) {
+        if ids.len() != 1 {
+            ids.push(',');
+        }
+        ids.push_str(&serde_json::to_string(id)?);
+    }
+    ids.push(']');
+    let redriven = to_raw_value(&(redriven + part.redriven.len()))?;
+    members.insert("redriven", redriven);
+    members.insert("failed", to_raw_value(&failed)?);
+    members.insert("ids", RawValue::from_string(ids)?);
+    serde_json::to_string(&members)
 }
 
 fn page(
@@ -119,9 +172,9 @@ impl HistoryStore for SqliteStore {
         self.call("reading the history", read).await
     }
 
-    async fn write_history(&self, line: &HistoryLine) -> Result<(), PortError> {
-        let line = line.clone();
-        let write = move |tx: &Transaction<'_>| write(tx, Some(&line));
+    async fn write_redrive(&self, part: &RedriveLine) -> Result<(), PortError> {
+        let part = part.clone();
+        let write = move |tx: &Transaction<'_>| add_to_redrive(tx, &part);
         self.call("writing the history", write).await
     }
 }

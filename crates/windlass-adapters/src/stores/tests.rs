@@ -8,15 +8,18 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use rusqlite::Connection;
+use windlass_core::arn::Arn;
 use windlass_core::ids::{SequenceNumber, ShardId};
 use windlass_core::lease::{Lease, LeaseKey, Unit, WorkerId};
 use windlass_core::mapping::{MappingId, MappingRow};
 use windlass_core::marks::MarkedSection;
-use windlass_core::outcome::Fault;
+use windlass_core::outcome::{Fault, Swap};
 use windlass_core::position::{Checkpoint, Position};
 use windlass_core::time::Timestamp;
 use windlass_engine::ports::{
-    ChangeNumber, LeaseStore as _, MappingStore as _, Store, StoredMapping, chain,
+    ChangeNumber, DeadLetter, DeadLetterId, DeadLetterLimit, DeadLetterReason,
+    DeadLetterStore as _, HistoryId, HistoryLine, HistoryStore as _, LeaseStore as _,
+    MappingStore as _, NewDeadLetter, RedriveLine, Store, StoredMapping, What, chain,
 };
 use windlass_testkit::contract;
 
@@ -56,6 +59,81 @@ async fn the_sqlite_store_implements_the_contract() {
         Arc::new(SqliteStore::open(&directory).unwrap())
     })
     .await;
+}
+
+/// The line of a redrive says what was deleted whenever the daemon is killed.
+#[tokio::test]
+async fn a_redrive_and_its_line_are_one_change() {
+    let directory = TempDir::new();
+    let limit = DeadLetterLimit {
+        maximum_size: 1 << 20,
+        drops_oldest: false,
+    };
+    let letters: Vec<_> = (0..4).map(dead_letter).collect();
+    let store = SqliteStore::open(&directory.0).unwrap();
+    store.keep(letters.clone(), limit, None).await.unwrap();
+    drop(store);
+    let ids: Vec<_> = letters.iter().map(|it| it.letter.id).collect();
+    for n_redriven in 1..=3 {
+        // What the daemon before had claimed is free.
+        let store = SqliteStore::open(&directory.0).unwrap();
+        let claimed = store.claim_dead_letters(&ids).await.unwrap();
+        assert_eq!(claimed.len(), 5 - n_redriven);
+        let line = RedriveLine {
+            line: HistoryLine {
+                id: HistoryId(1),
+                time: Timestamp::from_millis(1),
+                who: "local".to_owned(),
+                what: What::Redrive,
+                mapping: None,
+                before: serde_json::Value::Null,
+                after: serde_json::json!({"all": true}),
+            },
+            redriven: vec![claimed[0].id.to_string()],
+            failed: 1,
+        };
+        let swap = store.delete_redriven(claimed[0].marker(), &line).await;
+        assert_eq!(swap.unwrap(), Swap::Done);
+        drop(store);
+        let store = SqliteStore::open(&directory.0).unwrap();
+        let lines = store.history(None, None, 9).await.unwrap().lines;
+        let texts = ids[..n_redriven].iter().map(ToString::to_string);
+        let expected = serde_json::json!({
+            "all": true, "redriven": n_redriven, "failed": n_redriven,
+            "ids": texts.collect::<Vec<_>>(),
+        });
+        assert_eq!((lines.len(), &lines[0].after), (1, &expected));
+        let left = store.dead_letter_totals().await.unwrap().letters;
+        assert_eq!(left, 4 - n_redriven as u64);
+    }
+}
+
+fn dead_letter(number: u64) -> NewDeadLetter {
+    let arn = |text: &str| Arn::parse(text).unwrap();
+    let shard = ShardId::from("0");
+    let number_text = number.to_string();
+    let payload = bytes::Bytes::from_static(b"{}");
+    NewDeadLetter {
+        letter: DeadLetter {
+            id: DeadLetterId::of("m", &shard, &number_text),
+            mapping: None,
+            replay: None,
+            function_arn: arn("arn:aws:lambda:us-east-1:0:function:f"),
+            event_source_arn: arn("arn:aws:kinesis:us-east-1:0:stream/s"),
+            shard,
+            first: number_text.as_str().into(),
+            last: number_text.as_str().into(),
+            records: 1,
+            reason: DeadLetterReason::Skipped,
+            attempts: 0,
+            last_error: None,
+            first_arrival: None,
+            given_up: Timestamp::from_millis(number),
+            bytes: payload.len() as u64,
+            redrives: 0,
+        },
+        payload,
+    }
 }
 
 /// A store of the first version, as it was written then.

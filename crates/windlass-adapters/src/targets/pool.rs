@@ -21,7 +21,6 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
 use hyper::client::conn::http1::{self, SendRequest};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::connect::HttpConnector;
 use tokio::time::Instant;
 use tower_service::Service as _;
@@ -29,7 +28,7 @@ use windlass_core::event::Event;
 use windlass_engine::ports::BoxError;
 
 use super::write_errors::ReadableAfterWriteError;
-use crate::tls_roots::{self, CaBundle};
+use crate::tls_roots::{self, CaBundle, Connector};
 
 /// An idle connection is closed after this time; most servers wait longer.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -69,7 +68,7 @@ pub(super) struct Connection {
 #[derive(Debug)]
 pub(super) struct Pool {
     uri: Uri,
-    connector: HttpsConnector<HttpConnector>,
+    connector: Connector,
     /// Idle connections and since when they are; the newest is at the back.
     idle: Mutex<VecDeque<(Connection, Instant)>>,
 }
@@ -81,29 +80,14 @@ impl Pool {
     /// The URI is HTTPS and no root certificates can be read.
     pub(super) fn new(uri: Uri, bundle: Option<&CaBundle>) -> std::io::Result<Self> {
         let mut http = HttpConnector::new();
-        http.enforce_http(false);
         http.set_nodelay(true);
         http.set_keepalive(Some(KEEP_ALIVE));
         http.set_keepalive_interval(Some(KEEP_ALIVE_INTERVAL));
         http.set_keepalive_retries(Some(KEEP_ALIVE_PROBES));
         http.set_connect_timeout(Some(CONNECT_TIMEOUT));
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let tls = rustls::ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .map_err(std::io::Error::other)?;
         // A machine without root certificates can still use plain HTTP.
-        let roots = if uri.scheme() == Some(&Scheme::HTTPS) {
-            tls_roots::roots(bundle)?
-        } else {
-            rustls::RootCertStore::empty()
-        };
-        let tls = tls.with_root_certificates(roots);
-        let tls = tls.with_no_client_auth();
-        let connector = HttpsConnectorBuilder::new()
-            .with_tls_config(tls)
-            .https_or_http()
-            .enable_http1();
-        let connector = connector.wrap_connector(http);
+        let is_https = uri.scheme() == Some(&Scheme::HTTPS);
+        let connector = tls_roots::connector(http, is_https, bundle)?;
         Ok(Self {
             uri,
             connector,

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use aws_sdk_kinesis::config::{BehaviorVersion, Credentials, Region};
 use aws_smithy_runtime_api::client::http::{
@@ -13,8 +13,10 @@ use aws_smithy_runtime_api::client::http::{
 use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
 use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
+use aws_smithy_types::DateTime;
 use aws_smithy_types::body::SdkBody;
 use aws_smithy_types::byte_stream::ByteStream;
+use aws_smithy_types::date_time::Format;
 use aws_smithy_types::retry::RetryConfig;
 use bytes::Bytes;
 use futures::stream::{self, StreamExt as _};
@@ -114,12 +116,12 @@ impl TestHttp {
                 )
             };
         }
-        let clocks: [ServerClock; 3] = Default::default();
-        let [kinesis_clock, streams_clock, unwatched] = clocks;
+        let clocks: [ServerClock; 4] = Default::default();
+        let [kinesis_clock, streams_clock, sqs_clock, unwatched] = clocks;
         let clients = AwsClients {
             kinesis: client!(Kinesis, aws_sdk_kinesis, kinesis_clock),
             dynamodb_streams: client!(DynamoDbStreams, aws_sdk_dynamodbstreams, streams_clock),
-            sqs: client!(Sqs, aws_sdk_sqs, unwatched),
+            sqs: client!(Sqs, aws_sdk_sqs, sqs_clock),
             sns: client!(Sns, aws_sdk_sns, unwatched),
             s3: client!(S3, aws_sdk_s3, unwatched),
             lambda: client!(Lambda, aws_sdk_lambda, unwatched),
@@ -128,6 +130,7 @@ impl TestHttp {
             rules: CallRules::default(),
             kinesis_clock,
             dynamodb_streams_clock: streams_clock,
+            sqs_clock,
             custom_endpoints: Arc::new([Service::Sqs].into()),
         };
         (http, clients)
@@ -172,6 +175,20 @@ impl TestHttp {
             ..ScriptedResponse::default()
         };
         self.state().script.push_back(response);
+    }
+
+    /// Appends an answer of STS to one call: keys of a role that expire after this time.
+    pub(crate) fn assume_once(&self, key: &str, lifetime: Duration) {
+        let expiry = DateTime::from(SystemTime::now() + lifetime);
+        let expiry = expiry.fmt(Format::DateTime).unwrap();
+        let body = format!(
+            "<AssumeRoleResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\">\
+             <AssumeRoleResult><Credentials><AccessKeyId>{key}</AccessKeyId>\
+             <SecretAccessKey>secret</SecretAccessKey><SessionToken>token of {key}</SessionToken>\
+             <Expiration>{expiry}</Expiration></Credentials></AssumeRoleResult>\
+             </AssumeRoleResponse>"
+        );
+        self.respond_once(200, &body);
     }
 
     /// Appends a successful response to one call, and what follows its body.

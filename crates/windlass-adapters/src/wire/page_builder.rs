@@ -78,7 +78,7 @@ pub(super) struct PageBuilder<'e> {
 }
 
 impl PageEstimate {
-    /// For pages of a shard with so many lanes.
+    /// For pages of a shard with `n_lanes` lanes, at least 1.
     pub(crate) fn new(n_lanes: usize) -> Self {
         Self {
             n_lanes,

@@ -3,7 +3,6 @@
 //! <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html>
 
 use http::HeaderMap;
-use http::header::HOST;
 use http::request::Parts;
 
 /// The parameter of a presigned URL that its signature does not cover.
@@ -21,7 +20,7 @@ pub(super) fn request(parts: &Parts, signed_headers: &str, payload_hash: &str) -
     for name in signed_headers.split(';') {
         text.extend_from_slice(name.as_bytes());
         text.push(b':');
-        text.extend(header(parts, name));
+        text.extend(header(&parts.headers, name));
         text.push(b'\n');
     }
     text.push(b'\n');
@@ -69,18 +68,8 @@ fn query(sent: &str) -> String {
     pairs.collect::<Vec<_>>().join("&")
 }
 
-/// The values of a header, with single spaces. HTTP/2 has the host in the target of the request.
-fn header(parts: &Parts, name: &str) -> Vec<u8> {
-    let value = joined(&parts.headers, name);
-    match parts.uri.authority() {
-        Some(authority) if value.is_empty() && name == HOST.as_str() => {
-            authority.as_str().as_bytes().to_vec()
-        }
-        _ => value,
-    }
-}
-
-fn joined(headers: &HeaderMap, name: &str) -> Vec<u8> {
+/// The values of a header, with single spaces.
+fn header(headers: &HeaderMap, name: &str) -> Vec<u8> {
     let values = headers.get_all(name).iter().map(|value| {
         let words = value
             .as_bytes()
@@ -179,8 +168,8 @@ mod tests {
             .header("my-header1", "value1")
             .header("my-header2", "\"a   b   c\"");
         let (parts, ()) = request.body(()).unwrap().into_parts();
-        assert_eq!(header(&parts, "my-header1"), b"value4,value1");
-        assert_eq!(header(&parts, "my-header2"), b"\"a b c\"");
-        assert_eq!(header(&parts, "absent"), b"");
+        assert_eq!(header(&parts.headers, "my-header1"), b"value4,value1");
+        assert_eq!(header(&parts.headers, "my-header2"), b"\"a b c\"");
+        assert_eq!(header(&parts.headers, "absent"), b"");
     }
 }

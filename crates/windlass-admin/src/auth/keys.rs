@@ -3,12 +3,14 @@
 use std::fmt;
 use std::fs;
 use std::io::{self, Read, Write as _};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
+
+use crate::watched_files::{Reread, WatchedFiles};
 
 /// A shorter secret can be guessed.
 const MIN_SECRET_LENGTH: usize = 16;
@@ -50,13 +52,9 @@ pub struct Secret {
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct SecretFile {
     path: PathBuf,
-    seen: Option<Stamp>,
+    /// `None` until a new secret is written.
+    watched: Option<WatchedFiles>,
 }
-
-/// What changes when a file is written or replaced: device, inode, size, and the times in seconds and
-/// nanoseconds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Stamp([i64; 4], u64, u64, u64);
 
 impl Role {
     /// As the configuration spells it.
@@ -85,12 +83,12 @@ impl Secret {
     /// # Errors
     /// The file cannot be read, or what is wrong with its content.
     pub fn from_file(path: &Path) -> Result<Self, String> {
-        let seen = Stamp::of(path);
+        let watched = Some(WatchedFiles::new([path]));
         Ok(Self {
             value: read(path)?,
             file: Some(SecretFile {
                 path: path.to_owned(),
-                seen,
+                watched,
             }),
         })
     }
@@ -109,7 +107,7 @@ impl Secret {
             value: format!("{}{}", random(), random()),
             file: Some(SecretFile {
                 path: path.to_owned(),
-                seen: None,
+                watched: None,
             }),
         })
     }
@@ -119,7 +117,7 @@ impl Secret {
     /// # Errors
     /// The file cannot be written.
     pub(super) fn save(&mut self) -> io::Result<Option<&Path>> {
-        let Some(file) = self.file.as_mut().filter(|file| file.seen.is_none()) else {
+        let Some(file) = self.file.as_mut().filter(|file| file.watched.is_none()) else {
             return Ok(None);
         };
         let mut new_file = fs::OpenOptions::new();
@@ -127,7 +125,7 @@ impl Secret {
         let mut written = new_file.open(&file.path)?;
         writeln!(written, "{}", self.value)?;
         written.sync_all()?;
-        file.seen = Stamp::of(&file.path);
+        file.watched = Some(WatchedFiles::new([&file.path]));
         Ok(Some(&file.path))
     }
 
@@ -137,39 +135,27 @@ impl Secret {
         digest(&self.value) == digest(&other.value)
     }
 
-    /// Reads the file again if it has changed. One that cannot be used is reported once, and the
-    /// secret stays as it was.
-    fn refresh(&mut self, what: &str) {
+    /// Reads the file again. One that cannot be used is reported, and the secret stays as it was.
+    fn refresh(&mut self, when: Reread, what: &str) {
         let Some(file) = &mut self.file else {
             return;
         };
-        let stamp = Stamp::of(&file.path);
-        if stamp == file.seen {
-            return;
+        if let Some(watched) = &mut file.watched
+            && let Some(value) = watched.refresh(when, what, || read(&file.path))
+        {
+            self.value = value;
         }
-        file.seen = stamp;
-        let path = file.path.display();
-        match read(&file.path) {
-            Ok(value) => {
-                self.value = value;
-                tracing::info!("{what}: read again from {path}, which has changed");
-            }
-            Err(error) => tracing::warn!("{what}: {error}; the secret before stays valid"),
-        }
+    }
+
+    fn problem(&self) -> Option<String> {
+        let watched = self.file.as_ref()?.watched.as_ref()?;
+        watched.problem().map(str::to_owned)
     }
 }
 
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("***")
-    }
-}
-
-impl Stamp {
-    fn of(path: &Path) -> Option<Self> {
-        let it = fs::metadata(path).ok()?;
-        let times = [it.mtime(), it.mtime_nsec(), it.ctime(), it.ctime_nsec()];
-        Some(Self(times, it.dev(), it.ino(), it.size()))
     }
 }
 
@@ -188,12 +174,27 @@ impl KeyRing {
         }
     }
 
+    /// Reads files again that have changed or could not be used, whether anybody calls or not.
+    pub(super) fn refresh(&self) {
+        let when = Reread::IfChangedOrFailed;
+        self.keys.iter().for_each(|key| lock(key).refresh(when));
+        self.tokens
+            .iter()
+            .for_each(|token| lock(token).refresh(when));
+    }
+
+    /// Files that cannot be used any more, in the order of the configuration.
+    pub(super) fn problems(&self) -> Vec<String> {
+        let keys = self.keys.iter().map(|key| lock(key).secret.problem());
+        let tokens = self.tokens.iter().map(|token| lock(token).token.problem());
+        keys.chain(tokens).flatten().collect()
+    }
+
     /// The secret and the role of an access key.
     pub(super) fn key(&self, id: &str) -> Option<(String, Role)> {
         let mut keys = self.keys.iter().map(lock);
         let mut key = keys.find(|key| key.id == id)?;
-        let what = format!("access key {id}");
-        key.secret.refresh(&what);
+        key.refresh(Reread::IfChanged);
         Some((key.secret.value.clone(), key.role))
     }
 
@@ -203,13 +204,26 @@ impl KeyRing {
         let mut found = None;
         for token in &self.tokens {
             let mut token = lock(token);
-            let what = format!("bearer token {}", token.name);
-            token.token.refresh(&what);
+            token.refresh(Reread::IfChanged);
             if digest(&token.token.value) == presented {
                 found = Some((token.name.clone(), token.role));
             }
         }
         found
+    }
+}
+
+impl AccessKey {
+    fn refresh(&mut self, when: Reread) {
+        let what = format!("access key {}", self.id);
+        self.secret.refresh(when, &what);
+    }
+}
+
+impl BearerToken {
+    fn refresh(&mut self, when: Reread) {
+        let what = format!("bearer token {}", self.name);
+        self.token.refresh(when, &what);
     }
 }
 
@@ -258,6 +272,8 @@ fn checked(value: &str) -> Result<String, String> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::MetadataExt as _;
+
     use super::*;
 
     struct TempFile(PathBuf);
@@ -302,6 +318,12 @@ mod tests {
         assert_eq!(secret(), "0123456789abcdef", "it is too short");
         fs::remove_file(&file.0).unwrap();
         assert_eq!(secret(), "0123456789abcdef", "it is gone");
+        ring.refresh();
+        let [of_key, of_token] = &ring.problems()[..] else {
+            panic!("both have a problem: {:?}", ring.problems());
+        };
+        assert!(of_key.starts_with("access key K: cannot open "), "{of_key}");
+        assert!(of_token.starts_with("bearer token t: "), "{of_token}");
         file.write("fedcba98765432100");
         assert_eq!(secret(), "fedcba98765432100");
         assert_eq!(ring.token("0123456789abcdef"), None);
@@ -309,6 +331,7 @@ mod tests {
             ring.token("fedcba98765432100"),
             Some(("t".to_owned(), Role::ReadOnly))
         );
+        assert_eq!(ring.problems(), [""; 0]);
         assert_eq!(ring.key("k"), None, "ids are case-sensitive");
     }
 

@@ -119,6 +119,21 @@ impl Gate {
         self.keys.is_none()
     }
 
+    /// Reads files of secrets again that have changed.
+    pub(crate) fn refresh(&self) {
+        if let Some(keys) = &self.keys {
+            keys.refresh();
+        }
+    }
+
+    /// Files of secrets that cannot be used any more.
+    pub(crate) fn problems(&self) -> Vec<String> {
+        self.keys
+            .as_ref()
+            .map(KeyRing::problems)
+            .unwrap_or_default()
+    }
+
     /// Requests that were refused since the daemon started.
     pub(crate) fn refused(&self) -> u64 {
         self.refusals.total()

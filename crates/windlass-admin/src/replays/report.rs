@@ -62,6 +62,10 @@ pub(super) async fn shown(control: &Control, row: &ReplayRow) -> Result<ReplayRe
     let counts = leases.iter().filter_map(|lease| lease.checkpoint.counts);
     let counts = counts.fold(ReplayCounts::default(), |sum, more| sum + more);
     let fraction = row.fraction(&leases);
+    let fraction = match row.state.is_ended() {
+        true => fraction,
+        false => control.board().raise_fraction(&row.id, fraction),
+    };
     let now = control.clock().wall();
     Ok(ReplayReport {
         name: row.name.to_string(),

@@ -18,6 +18,8 @@ pub struct ProcessPool {
     settings: ProcessPoolSettings,
     processes: BTreeMap<ProcessId, Process>,
     last_id: u64,
+    /// An event is likely to follow, and no process was alive for it; until one starts.
+    is_expected: bool,
     /// Events that no process has, in the order in which they are given.
     waiting: VecDeque<InvocationId>,
     backoff: Backoff,
@@ -71,6 +73,7 @@ impl ProcessPool {
             settings,
             processes: BTreeMap::new(),
             last_id: 0,
+            is_expected: false,
             waiting: VecDeque::new(),
             backoff: Backoff::default(),
             start_after: None,
@@ -172,12 +175,10 @@ impl ProcessPool {
         self.count(|state| matches!(state, State::Busy { .. }))
     }
 
-    /// Starts a process if none is there for the event. It stops as any other if none follows.
+    /// A process that starts stops as any other if no event follows.
     fn expect(&mut self, now: Timestamp) {
         let may_start = !self.is_draining && self.start_after.is_none_or(|at| at <= now);
-        if may_start && self.count(State::is_alive) == 0 && 0 < self.room() {
-            self.start(now);
-        }
+        self.is_expected = may_start && self.count(State::is_alive) == 0;
     }
 
     fn next(&mut self, id: ProcessId, now: Timestamp) {
@@ -314,6 +315,7 @@ impl ProcessPool {
     }
 
     fn start(&mut self, now: Timestamp) {
+        self.is_expected = false;
         self.last_id += 1;
         let id = ProcessId(self.last_id);
         let deadline = now + self.settings.init_timeout;
@@ -334,12 +336,9 @@ impl ProcessPool {
             .settings
             .minimum
             .saturating_sub(self.count(State::is_alive));
-        for_events.max(for_minimum).min(self.room())
-    }
-
-    /// How many more processes there may be.
-    fn room(&self) -> usize {
-        self.settings.maximum - self.processes.len()
+        let for_expected = usize::from(self.is_expected);
+        let room = self.settings.maximum - self.processes.len();
+        for_events.max(for_minimum).max(for_expected).min(room)
     }
 
     /// A process ended, failed or hung before it asked for an event.

@@ -5,6 +5,7 @@ use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use super::document::FailureDocument;
+use crate::arn::Arn;
 use crate::ids::{SequenceNumber, ShardId};
 use crate::shard::lineage::Shard;
 
@@ -42,8 +43,35 @@ pub fn compare(
     by_first.then_with(|| compare_numbers(&one.last, &other.last))
 }
 
+/// Where the records of a dead letter were.
+#[derive(Clone, Debug)]
+pub struct LetterPlace {
+    pub stream: Arn,
+    pub shard: ShardId,
+    pub first: SequenceNumber,
+    pub last: SequenceNumber,
+}
+
+/// The lanes of dead letters, by index: those of one shard by their numbers.
+pub fn lanes(letters: &[LetterPlace]) -> Vec<Vec<usize>> {
+    let mut shards: BTreeMap<_, Vec<usize>> = BTreeMap::new();
+    for (index, letter) in letters.iter().enumerate() {
+        let lane = shards.entry((&letter.stream, &letter.shard));
+        lane.or_default().push(index);
+    }
+    let mut lanes: Vec<_> = shards.into_values().collect();
+    for lane in &mut lanes {
+        lane.sort_by(|&one, &other| {
+            let (one, other) = (&letters[one], &letters[other]);
+            let by_first = compare_numbers(&one.first, &other.first);
+            by_first.then_with(|| compare_numbers(&one.last, &other.last))
+        });
+    }
+    lanes
+}
+
 /// Compares whole numbers; those that are not decimal have no order.
-pub fn compare_numbers(one: &SequenceNumber, other: &SequenceNumber) -> Ordering {
+fn compare_numbers(one: &SequenceNumber, other: &SequenceNumber) -> Ordering {
     if one.is_lower_than(other) {
         Ordering::Less
     } else if other.is_lower_than(one) {
@@ -101,6 +129,24 @@ mod tests {
                 ("a", "100")
             ]
         );
+    }
+
+    #[test]
+    fn letters_of_a_shard_are_ordered_by_their_numbers() {
+        let place = |stream: &str, shard: &str, first: &str, last: &str| LetterPlace {
+            stream: Arn::parse(&format!("arn:aws:kinesis:us-east-1:0:stream/{stream}")).unwrap(),
+            shard: shard.into(),
+            first: first.into(),
+            last: last.into(),
+        };
+        let letters = [
+            place("s", "b", "10", "12"),
+            place("s", "a", "7", "7"),
+            place("s", "b", "9", "9"),
+            place("r", "b", "1", "1"),
+            place("s", "b", "10", "11"),
+        ];
+        assert_eq!(lanes(&letters), [vec![3], vec![1], vec![2, 4, 0]]);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use serde::de::IgnoredAny;
 use crate::outcome::{Fault, ItemFailures, Outcome, ReturnedState};
 
 /// How long a throttled function is waited for.
-pub const MAX_THROTTLED: Duration = Duration::from_secs(60);
+pub(super) const MAX_THROTTLED: Duration = Duration::from_secs(60);
 
 /// The first wait for a throttled function that names none.
 const FIRST_THROTTLED: Duration = Duration::from_secs(1);
@@ -24,6 +24,26 @@ pub enum Verdict {
     Throttled { retry_after: Option<Duration> },
     /// It stays, and the run ends for this function.
     NotReached(String),
+}
+
+/// What follows a verdict.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// The function is invoked with the same after a wait.
+    Repeat(Duration),
+    End(ItemEnd),
+}
+
+/// What has become of something that a redrive was to send. It stays unless it was redriven.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ItemEnd {
+    Redriven,
+    /// The function has failed it.
+    Failed(String),
+    /// The function was not reached, with this item or an earlier one.
+    NotReached(String),
+    /// It could not be sent, or was not to be; why.
+    Unsent(Option<String>),
 }
 
 /// `reports_item_failures`: whether the mapping asks for the items that failed; then an answer that
@@ -103,8 +123,23 @@ impl Default for ThrottleWait {
 }
 
 impl ThrottleWait {
+    pub fn decide(&mut self, verdict: Verdict) -> Decision {
+        Decision::End(match verdict {
+            Verdict::Success => ItemEnd::Redriven,
+            Verdict::Failed(reason) => ItemEnd::Failed(reason),
+            Verdict::NotReached(reason) => ItemEnd::NotReached(reason),
+            Verdict::Throttled { retry_after } => match self.next(retry_after) {
+                Some(wait) => return Decision::Repeat(wait),
+                None => ItemEnd::NotReached(format!(
+                    "the function is throttled, and was waited for up to {} s",
+                    MAX_THROTTLED.as_secs()
+                )),
+            },
+        })
+    }
+
     /// The next wait; `None` when the function has been waited for long enough, or asks for more.
-    pub fn next(&mut self, retry_after: Option<Duration>) -> Option<Duration> {
+    fn next(&mut self, retry_after: Option<Duration>) -> Option<Duration> {
         let wait = match retry_after {
             Some(wait) if self.left < wait => return None,
             // A server that asks for no pause at all is not asked in a loop.

@@ -1,4 +1,4 @@
-//! One invocation of a redrive: paced, with a slot, and repeated while the function is throttled.
+//! One invocation of a redrive: paced, and with a slot.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -6,7 +6,7 @@ use windlass_core::arn::Arn;
 use windlass_core::event::Event;
 use windlass_core::mapping::MappingId;
 use windlass_core::outcome::Outcome;
-use windlass_core::redrive::{MAX_THROTTLED, Pace, ThrottleWait, Verdict, judge};
+use windlass_core::redrive::Pace;
 
 use super::{Caller, Ended};
 use crate::memory::Backpressure;
@@ -23,7 +23,6 @@ pub(super) struct Call {
     pub(super) id: Arc<str>,
     pub(super) event: Event,
     pub(super) n_records: usize,
-    pub(super) reports_item_failures: bool,
     pub(super) returns_state: bool,
 }
 
@@ -32,8 +31,6 @@ pub(super) struct Invoker {
     context: EngineContext,
     pace: Mutex<Pace>,
     backpressure: Backpressure,
-    /// Functions that were not reached.
-    unreached: Mutex<Vec<Arn>>,
 }
 
 impl Invoker {
@@ -42,7 +39,6 @@ impl Invoker {
             context,
             pace: Mutex::new(Pace::new(rate)),
             backpressure: Backpressure::default(),
-            unreached: Mutex::default(),
         }
     }
 
@@ -74,23 +70,16 @@ impl Invoker {
         Ok(())
     }
 
-    /// Whether the run has ended for a function.
-    pub(super) fn is_unreached(&self, function: &Arn) -> bool {
-        lock(&self.unreached).contains(function)
-    }
-
-    /// Invokes a function, and waits for it while it is throttled. The outcome is that of the last
-    /// attempt.
-    pub(super) async fn invoke<T>(
+    /// Invokes a function once, when it is the turn of the call and there is a slot.
+    pub(super) async fn attempt<T>(
         &self,
         function: &Arn,
         target: &Arc<dyn Target>,
-        call: Call,
+        call: &Call,
         caller: &Caller<T>,
-    ) -> Result<(Verdict, Outcome), Ended> {
+    ) -> Result<Outcome, Ended> {
         let mapping = MappingId::new(ACCOUNT);
         let slots = self.context.slots.account(&mapping, None, target);
-        let mut throttled = ThrottleWait::default();
         loop {
             self.wait_for_turn(caller).await?;
             let mut slot = slots.request(&self.backpressure);
@@ -118,26 +107,8 @@ impl Invoker {
             } else {
                 outcome
             };
-            let verdict = match judge(&outcome, call.reports_item_failures) {
-                Verdict::Throttled { retry_after } => match throttled.next(retry_after) {
-                    Some(wait) => {
-                        caller.unless_ended(tokio::time::sleep(wait)).await?;
-                        continue;
-                    }
-                    None => Verdict::NotReached(format!(
-                        "the function is throttled, and was waited for up to {} s",
-                        MAX_THROTTLED.as_secs()
-                    )),
-                },
-                verdict @ (Verdict::Success | Verdict::Failed(_) | Verdict::NotReached(_)) => {
-                    verdict
-                }
-            };
-            if matches!(verdict, Verdict::NotReached(_)) {
-                lock(&self.unreached).push(function.clone());
-            }
             tracing::debug!(%function, id = %call.id, ?outcome, "redriven");
-            return Ok((verdict, outcome));
+            return Ok(outcome);
         }
     }
 }

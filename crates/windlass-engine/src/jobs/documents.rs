@@ -14,7 +14,8 @@ use windlass_core::mapping::{
 use windlass_core::outcome::Fault;
 use windlass_core::position::Position;
 use windlass_core::redrive::{
-    EventShape, FailureDocument, Selection, Verdict, compare, ranks, same_function,
+    EventShape, FailureDocument, ItemEnd, RedriveRun, RunCommand, Selection, Verdict, compare,
+    judge, ranks, same_function,
 };
 use windlass_core::validate;
 
@@ -71,16 +72,22 @@ struct Content {
     event: Event,
     n_records: usize,
     is_window: bool,
+    memory: Option<Reservation>,
+}
+
+/// What is sent for a document, and to whom.
+struct Prepared {
+    call: Call,
+    recipient: Recipient,
     _memory: Option<Reservation>,
 }
 
 /// Reports a document that was not sent.
-fn kept(document: &FailureDocument, reason: String) -> RedriveReport {
+fn kept(document: &FailureDocument) -> RedriveReport {
     RedriveReport {
         shard: Some(document.shard.clone()),
         sequence_numbers: Some([document.first.clone(), document.last.clone()]),
         records: document.batch_size,
-        reason: Some(reason),
         ..RedriveReport::default()
     }
 }
@@ -160,19 +167,88 @@ impl<'r, 'a> Documents<'r, 'a> {
             let ranks = &all_ranks[&one.document.stream];
             compare(&one.document, &other.document, ranks)
         });
-        for entry in entries {
-            self.run.caller.check()?;
-            let mut report = match unlisted.get(&entry.document.stream) {
-                Some(reason) => kept(&entry.document, reason.clone()),
-                None => self.redrive_one(&entry).await?,
-            };
-            let deletes = report.redriven && self.run.request.delete;
-            if !entry.origin.settle(deletes).await {
-                report.reason = Some(NOT_DELETED.to_owned());
+        let functions: Vec<_> = entries
+            .iter()
+            .map(|entry| self.function(&entry.document))
+            .collect();
+        let lane = (0..entries.len()).collect();
+        let mut run = RedriveRun::new(&functions, vec![lane], &self.run.unreached);
+        // What is sent, also while its function is throttled.
+        let mut prepared = None;
+        while let Some(command) = run.poll_command() {
+            match command {
+                RunCommand::Send { item } => {
+                    self.run.caller.check()?;
+                    let entry = &entries[item];
+                    if prepared.is_none() {
+                        let unlisted = unlisted.get(&entry.document.stream);
+                        match self.prepare(entry, unlisted).await? {
+                            Ok(content) => prepared = Some(content),
+                            Err(reason) => run.handle_unsent(item, Some(reason)),
+                        }
+                    }
+                    match &prepared {
+                        Some(_) if self.run.request.dry_run => run.handle_unsent(item, None),
+                        Some(prepared) => {
+                            let verdict = self.send(prepared).await?;
+                            run.handle_verdict(item, verdict);
+                        }
+                        None => {}
+                    }
+                }
+                RunCommand::Wait { item, wait } => {
+                    let wait = tokio::time::sleep(wait);
+                    self.run.caller.unless_ended(wait).await?;
+                    run.handle_waited(item);
+                }
+                RunCommand::Settle { item, end } => {
+                    if matches!(end, ItemEnd::NotReached(_)) {
+                        self.run.unreached.insert(functions[item].clone());
+                    }
+                    let is_done = self.settle(&entries[item], end, prepared.take()).await?;
+                    run.handle_settled(item, is_done);
+                }
+                RunCommand::Leave { items, end } => {
+                    for item in items {
+                        self.settle(&entries[item], end.clone(), None).await?;
+                    }
+                }
             }
-            self.run.report(report, &id_of(&entry.document)).await?;
         }
         Ok(())
+    }
+
+    /// Deletes a document whose records were redriven, if that is asked for, and reports it; `false`
+    /// if it could not be deleted.
+    async fn settle(
+        &mut self,
+        entry: &Entry,
+        end: ItemEnd,
+        prepared: Option<Prepared>,
+    ) -> Result<bool, Ended> {
+        let redriven = end == ItemEnd::Redriven;
+        let reason = match end {
+            ItemEnd::Redriven => None,
+            ItemEnd::Failed(reason) | ItemEnd::NotReached(reason) => Some(reason),
+            ItemEnd::Unsent(reason) => reason,
+        };
+        let mut report = RedriveReport {
+            redriven,
+            reason,
+            ..kept(&entry.document)
+        };
+        if let Some(prepared) = prepared {
+            report.records = prepared.call.n_records;
+        }
+        let is_done = entry
+            .origin
+            .settle(redriven && self.run.request.delete)
+            .await;
+        if !is_done {
+            report.reason = Some(NOT_DELETED.to_owned());
+        }
+        self.run.report(report, &id_of(&entry.document)).await?;
+        Ok(is_done)
     }
 
     /// The generations of the shards of a document's stream; why they are not known otherwise. A
@@ -194,55 +270,48 @@ impl<'r, 'a> Documents<'r, 'a> {
         })
     }
 
-    /// What has become of one document.
-    async fn redrive_one(&mut self, entry: &Entry) -> Result<RedriveReport, Ended> {
-        let document = &entry.document;
-        let recipient = match self.recipient(document) {
-            Ok(recipient) => recipient,
-            Err(reason) => return Ok(kept(document, reason)),
-        };
-        if self.run.invoker.is_unreached(&recipient.function) {
-            let reason = "not sent: the function was not reached before";
-            return Ok(kept(document, reason.to_owned()));
+    /// What is sent for a document; why nothing can be sent otherwise.
+    async fn prepare(
+        &mut self,
+        entry: &Entry,
+        unlisted: Option<&String>,
+    ) -> Result<Result<Prepared, String>, Ended> {
+        if let Some(reason) = unlisted {
+            return Ok(Err(reason.clone()));
         }
+        let recipient = match self.recipient(&entry.document) {
+            Ok(recipient) => recipient,
+            Err(reason) => return Ok(Err(reason)),
+        };
         let content = match self.content(entry, &recipient).await? {
             Ok(content) => content,
-            Err(reason) => return Ok(kept(document, reason)),
+            Err(reason) => return Ok(Err(reason)),
         };
-        let report = RedriveReport {
-            records: content.n_records,
-            reason: None,
-            ..kept(document, String::new())
-        };
-        if self.run.request.dry_run {
-            return Ok(report);
-        }
         let call = Call {
-            id: id_of(document),
+            id: id_of(&entry.document),
             event: content.event,
             n_records: content.n_records,
-            reports_item_failures: recipient
-                .mapping
-                .is_some_and(|mapping| mapping.reports_item_failures),
             returns_state: content.is_window,
         };
-        let (function, target) = (&recipient.function, &recipient.target);
-        let caller = self.run.caller;
-        let invoked = self.run.invoker.invoke(function, target, call, caller);
-        Ok(match invoked.await?.0 {
-            Verdict::Success => RedriveReport {
-                redriven: true,
-                ..report
-            },
-            Verdict::Failed(reason) | Verdict::NotReached(reason) => RedriveReport {
-                reason: Some(reason),
-                ..report
-            },
-            Verdict::Throttled { .. } => RedriveReport {
-                reason: Some("the function is throttled".to_owned()),
-                ..report
-            },
-        })
+        Ok(Ok(Prepared {
+            call,
+            recipient,
+            _memory: content.memory,
+        }))
+    }
+
+    async fn send(&self, prepared: &Prepared) -> Result<Verdict, Ended> {
+        let Recipient {
+            function,
+            target,
+            mapping,
+        } = &prepared.recipient;
+        let call = &prepared.call;
+        let (invoker, caller) = (&self.run.invoker, self.run.caller);
+        let outcome = invoker.attempt(function, target, call, caller).await?;
+        let mapping = mapping.as_ref();
+        let reports = mapping.is_some_and(|mapping| mapping.reports_item_failures);
+        Ok(judge(&outcome, reports))
     }
 
     /// The mapping of the source and function of a document.
@@ -261,32 +330,40 @@ impl<'r, 'a> Documents<'r, 'a> {
         rows.first().and_then(|row| validate::mapping(row).ok())
     }
 
+    /// The function that a document is for.
+    fn function(&self, document: &FailureDocument) -> Arn {
+        if let Some(function) = &self.run.request.function {
+            return function.clone();
+        }
+        let of_mapping = self.row_of_function(document);
+        let function = of_mapping.map_or(&document.function, |row| &row.function_arn);
+        function.clone()
+    }
+
+    fn row_of_function(&self, document: &FailureDocument) -> Option<&MappingRow> {
+        let mut rows = self.rows.iter();
+        rows.find(|row| same_function(&row.function_arn, &document.function))
+    }
+
     /// # Errors
     /// Why it cannot be invoked.
     fn recipient(&self, document: &FailureDocument) -> Result<Recipient, String> {
-        let mapping = self.mapping_of(document);
         let adapters = &self.run.redriver.adapters;
-        let function = match &self.run.request.function {
-            Some(function) => function.clone(),
-            None => {
-                let mut rows = self.rows.iter();
-                let of_mapping =
-                    rows.find(|row| same_function(&row.function_arn, &document.function));
-                let function = of_mapping.map_or(&document.function, |row| &row.function_arn);
-                if of_mapping.is_none() && !adapters.is_configured(function) {
-                    return Err(format!(
-                        "{function} is neither under 'functions' in the daemon's configuration nor \
-                         the function of a mapping; name one with --function"
-                    ));
-                }
-                function.clone()
-            }
-        };
+        let function = self.function(document);
+        let is_known = self.run.request.function.is_some()
+            || self.row_of_function(document).is_some()
+            || adapters.is_configured(&function);
+        if !is_known {
+            return Err(format!(
+                "{function} is neither under 'functions' in the daemon's configuration nor the \
+                 function of a mapping; name one with --function"
+            ));
+        }
         let target = adapters.target(&function).map_err(|error| chain(&error))?;
         Ok(Recipient {
             function,
             target,
-            mapping,
+            mapping: self.mapping_of(document),
         })
     }
 
@@ -320,7 +397,7 @@ impl<'r, 'a> Documents<'r, 'a> {
                 event: Event::of_records(&records),
                 n_records: records.len(),
                 is_window: false,
-                _memory: Some(memory),
+                memory: Some(memory),
             }),
             Err(error) => Err(error.to_string()),
         })
@@ -353,7 +430,7 @@ impl Content {
             event: Event::from(payload.clone()),
             n_records: shape.n_records,
             is_window: shape.is_window,
-            _memory: None,
+            memory: None,
         }
     }
 }

@@ -3,32 +3,31 @@
 //!
 //! All letters are claimed before the first is sent, so that another redrive sends none of them.
 
-use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::collections::BTreeSet;
 
 use bytes::Bytes;
-use futures::stream::{self, StreamExt as _};
+use futures::stream::{FuturesUnordered, StreamExt as _};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use windlass_core::arn::Arn;
 use windlass_core::event::Event;
 use windlass_core::ids::ShardId;
-use windlass_core::mapping::{MappingId, MappingRow};
+use windlass_core::mapping::MappingId;
 use windlass_core::outcome::Swap;
-use windlass_core::redrive::{EventShape, Verdict, compare_numbers};
+use windlass_core::redrive::{
+    EventShape, ItemEnd, LetterPlace, RedriveRun, RunCommand, RunCounts, Verdict, judge, lanes,
+};
 use windlass_core::validate;
 
 use super::call::{ACCOUNT, Call, Invoker};
 use super::run::Redriver;
 use super::trail::Trail;
 use super::{Caller, Ended, NotStarted};
+use crate::claims::Claims;
 use crate::ports::{DeadLetter, DeadLetterFilter, DeadLetterId, HistoryLine, PortError, chain};
 
 /// Letters of one page of a list, and of one claim.
 const PAGE: usize = 1_000;
-
-/// Shards side by side; the invocation slots bound them as well.
-const MAX_SHARDS: usize = 1_000;
 
 /// Which letters, and how.
 #[derive(Clone, Debug)]
@@ -62,18 +61,28 @@ struct LettersRun<'a> {
     request: &'a LettersRequest,
     caller: &'a Caller<Result<LettersResult, PortError>>,
     invoker: Invoker,
-    rows: Vec<MappingRow>,
-    result: Mutex<LettersResult>,
-    trail: tokio::sync::Mutex<Trail>,
+    claims: Claims,
+    /// By the index of their claims.
+    letters: Vec<Letter>,
+    /// Of each letter, the one that it is sent to.
+    functions: Vec<Arn>,
+    trail: Trail,
 }
 
-/// What has become of a letter.
-enum End {
-    Redriven,
-    /// The function has failed it.
-    Failed,
-    /// Nothing was sent, or the function was not reached.
-    NotSent,
+/// A letter that was claimed, without what only its place in the order needs.
+struct Letter {
+    id: DeadLetterId,
+    bytes: u64,
+    reports_item_failures: bool,
+}
+
+/// Executed commands.
+enum Done {
+    Judged(usize, Verdict),
+    Unsent(usize, Option<String>),
+    Waited(usize),
+    Settled(usize, bool),
+    Left,
 }
 
 impl Redriver {
@@ -89,18 +98,18 @@ impl Redriver {
     ) -> Result<mpsc::Receiver<Result<LettersResult, PortError>>, NotStarted> {
         let redriver = self.clone();
         self.jobs.start(|caller| async move {
-            let trail = Trail::new(&redriver.store, Some(line), request.to_json());
             let mut run = LettersRun {
                 redriver: &redriver,
                 request: &request,
                 caller: &caller,
                 invoker: Invoker::new(redriver.context.clone(), request.rate),
-                rows: Vec::new(),
-                result: Mutex::default(),
-                trail: tokio::sync::Mutex::new(trail),
+                claims: redriver.context.dead_letters.claims(),
+                letters: Vec::new(),
+                functions: Vec::new(),
+                trail: Trail::new(&redriver.store, line, request.to_json()),
             };
             let result = run.run().await;
-            run.trail.lock().await.end().await;
+            run.trail.end().await;
             // A caller that has left needs no result.
             caller.report(result).await.ok();
         })
@@ -118,89 +127,118 @@ impl LettersRequest {
 
 impl LettersRun<'_> {
     async fn run(&mut self) -> Result<LettersResult, PortError> {
-        self.rows = self.redriver.store.mappings().await?;
-        let mut claimed = Vec::new();
-        if let Err(error) = self.claim(&mut claimed).await {
-            let ids: Vec<_> = claimed.iter().map(|letter| letter.id).collect();
-            self.redriver
-                .store
-                .release_dead_letters(&ids, false)
-                .await?;
-            return Err(error);
+        let places = self.claim().await?;
+        let lanes = lanes(&places);
+        drop(places);
+        let mut run = RedriveRun::new(&self.functions, lanes, &BTreeSet::new());
+        let mut work = FuturesUnordered::new();
+        let mut is_ended = false;
+        loop {
+            while let Some(command) = run.poll_command() {
+                work.push(self.execute(command));
+            }
+            if run.is_finished() && work.is_empty() {
+                break;
+            }
+            tokio::select! {
+                Some(done) = work.next() => match done {
+                    Done::Judged(item, verdict) => run.handle_verdict(item, verdict),
+                    Done::Unsent(item, reason) => run.handle_unsent(item, reason),
+                    Done::Waited(item) => run.handle_waited(item),
+                    Done::Settled(item, is_done) => run.handle_settled(item, is_done),
+                    Done::Left => {}
+                },
+                () = self.caller.ended(), if !is_ended => {
+                    is_ended = true;
+                    run.end();
+                }
+            }
         }
-        let mut shards: BTreeMap<(Arn, ShardId), Vec<DeadLetter>> = BTreeMap::new();
-        for letter in claimed {
-            let key = (letter.event_source_arn.clone(), letter.shard.clone());
-            shards.entry(key).or_default().push(letter);
-        }
-        for letters in shards.values_mut() {
-            letters.sort_by(|one, other| {
-                let by_first = compare_numbers(&one.first, &other.first);
-                by_first.then_with(|| compare_numbers(&one.last, &other.last))
-            });
-        }
-        let run = &*self;
-        let shards = shards
-            .into_values()
-            .map(|letters| run.redrive_shard(letters));
-        let mut shards = stream::iter(shards).buffer_unordered(MAX_SHARDS);
-        while shards.next().await.is_some() {}
-        drop(shards);
-        Ok(*self.lock())
+        let RunCounts { redriven, failed } = run.counts();
+        Ok(LettersResult { redriven, failed })
     }
 
-    /// Claims the letters that nobody else redrives.
-    async fn claim(&self, claimed: &mut Vec<DeadLetter>) -> Result<(), PortError> {
-        let store = &self.redriver.store;
-        let mapping = match &self.request.letters {
+    /// Claims the letters that nobody else redrives, and returns where their records were.
+    async fn claim(&mut self) -> Result<Vec<LetterPlace>, PortError> {
+        let rows = self.redriver.store.mappings().await?;
+        let rows = rows.iter().filter_map(|row| validate::mapping(row).ok());
+        let rows = rows.filter(|mapping| mapping.reports_item_failures);
+        let reporting: BTreeSet<_> = rows.map(|mapping| mapping.id).collect();
+        let mut places = Places::default();
+        let filter = match &self.request.letters {
             Letters::Ids(ids) => {
                 for ids in ids.chunks(PAGE) {
-                    claimed.extend(store.claim_dead_letters(ids).await?);
+                    self.claim_page(ids, &reporting, &mut places).await?;
                 }
-                return Ok(());
+                return Ok(places.all);
             }
-            Letters::OfMapping(mapping) => Some(mapping.clone()),
-            Letters::All => None,
-        };
-        let filter = DeadLetterFilter {
-            mapping,
-            ..DeadLetterFilter::default()
+            Letters::OfMapping(mapping) => DeadLetterFilter {
+                mapping: Some(mapping.clone()),
+                ..DeadLetterFilter::default()
+            },
+            Letters::All => DeadLetterFilter::default(),
         };
         let mut after = None;
-        loop {
-            let page = store.dead_letters(&filter, after, PAGE).await?;
-            let Some(last) = page.last() else {
-                return Ok(());
-            };
+        while self.caller.check().is_ok() {
+            let page = self.redriver.store.dead_letters(&filter, after, PAGE);
+            let page = page.await?;
+            let Some(last) = page.last() else { break };
             after = Some(last.marker());
             let ids: Vec<_> = page.iter().map(|letter| letter.id).collect();
-            claimed.extend(store.claim_dead_letters(&ids).await?);
+            self.claim_page(&ids, &reporting, &mut places).await?;
         }
+        Ok(places.all)
     }
 
-    /// Redrives letters one after the other.
-    async fn redrive_shard(&self, letters: Vec<DeadLetter>) {
-        for letter in &letters {
-            let end = match self.redrive(letter).await {
-                Ok(end) => end,
-                Err(Ended) => End::NotSent,
-            };
-            self.settle(letter, end).await;
+    async fn claim_page(
+        &mut self,
+        ids: &[DeadLetterId],
+        reporting: &BTreeSet<MappingId>,
+        places: &mut Places,
+    ) -> Result<(), PortError> {
+        for letter in self.claims.add(ids).await? {
+            let function = self.request.function.as_ref();
+            let function = function.unwrap_or(&letter.function_arn);
+            self.functions.push(places.interned(function));
+            let mapping = letter.mapping.as_ref();
+            self.letters.push(Letter {
+                id: letter.id,
+                bytes: letter.bytes,
+                reports_item_failures: mapping.is_some_and(|mapping| reporting.contains(mapping)),
+            });
+            places.add(letter);
+        }
+        Ok(())
+    }
+
+    async fn execute(&self, command: RunCommand) -> Done {
+        match command {
+            RunCommand::Send { item } => self.send(item).await.unwrap_or(Done::Unsent(item, None)),
+            RunCommand::Wait { item, wait } => {
+                let wait = self.caller.unless_ended(tokio::time::sleep(wait));
+                // The run has been told when its end was the reason.
+                wait.await.ok();
+                Done::Waited(item)
+            }
+            RunCommand::Settle { item, end } => {
+                let is_done = self.settle(item, end).await;
+                Done::Settled(item, is_done)
+            }
+            RunCommand::Leave { items, end } => {
+                tracing::warn!(letters = items.len(), ?end, "dead letters not redriven");
+                self.claims.release(&items, false).await;
+                self.trail.add_failures(items.len());
+                Done::Left
+            }
         }
     }
 
     /// Fails when no more may be begun.
-    async fn redrive(&self, letter: &DeadLetter) -> Result<End, Ended> {
+    async fn send(&self, item: usize) -> Result<Done, Ended> {
         self.caller.check()?;
-        let function = self.request.function.as_ref();
-        let function = function.unwrap_or(&letter.function_arn);
-        if self.invoker.is_unreached(function) {
-            return Ok(End::NotSent);
-        }
-        let log = |error: PortError| {
-            tracing::warn!(id = %letter.id, "dead letter not redriven: {}", chain(&error));
-            End::NotSent
-        };
+        let letter = &self.letters[item];
+        let function = &self.functions[item];
+        let unsent = |reason: String| Ok(Done::Unsent(item, Some(reason)));
         let context = &self.redriver.context;
         let account = context.budget.account(&MappingId::new(ACCOUNT));
         let bytes = usize::try_from(letter.bytes).unwrap_or(usize::MAX);
@@ -212,75 +250,109 @@ impl LettersRun<'_> {
             Some(event) => Some(event.clone()),
             None => match self.redriver.store.dead_letter_payload(letter.id).await {
                 Ok(payload) => payload,
-                Err(error) => return Ok(log(error)),
+                Err(error) => return unsent(chain(&error)),
             },
         };
         let Some(payload) = payload else {
-            return Ok(End::NotSent);
+            return unsent("it is not in the store any more".to_owned());
         };
         let target = match self.redriver.adapters.target(function) {
             Ok(target) => target,
-            Err(error) => return Ok(log(error)),
+            Err(error) => return unsent(chain(&error)),
         };
         let shape = EventShape::of(&payload);
         let call = Call {
             id: letter.id.to_string().into(),
             event: Event::from(payload),
             n_records: shape.n_records,
-            reports_item_failures: self.reports_item_failures(letter),
             returns_state: shape.is_window,
         };
-        let (verdict, _) = self
-            .invoker
-            .invoke(function, &target, call, self.caller)
-            .await?;
-        Ok(match verdict {
-            Verdict::Success => End::Redriven,
-            Verdict::Failed(reason) => {
-                tracing::warn!(id = %letter.id, reason, "dead letter not redriven");
-                End::Failed
-            }
-            Verdict::NotReached(reason) => {
-                tracing::warn!(id = %letter.id, reason, "dead letter not redriven");
-                End::NotSent
-            }
-            Verdict::Throttled { .. } => End::NotSent,
-        })
+        let outcome = self.invoker.attempt(function, &target, &call, self.caller);
+        let verdict = judge(&outcome.await?, letter.reports_item_failures);
+        Ok(Done::Judged(item, verdict))
     }
 
-    fn reports_item_failures(&self, letter: &DeadLetter) -> bool {
-        let mut rows = self.rows.iter();
-        let row = rows.find(|row| Some(&row.id) == letter.mapping.as_ref());
-        let mapping = row.and_then(|row| validate::mapping(row).ok());
-        mapping.is_some_and(|mapping| mapping.reports_item_failures)
-    }
-
-    /// Deletes a letter, or ends its claim.
-    async fn settle(&self, letter: &DeadLetter, end: End) {
-        let (store, id) = (&self.redriver.store, letter.id);
-        let settled = match end {
-            End::Redriven => store.delete_redriven(id).await.map(|swap| {
-                if swap == Swap::Conflict {
-                    tracing::info!(%id, "its records were given up again: the dead letter stays");
-                }
-            }),
-            End::Failed => store.release_dead_letters(&[id], true).await,
-            End::NotSent => store.release_dead_letters(&[id], false).await,
+    /// Deletes a letter, or ends its claim; `false` if that has failed.
+    async fn settle(&self, item: usize, end: ItemEnd) -> bool {
+        let id = self.letters[item].id;
+        let reason = match end {
+            ItemEnd::Redriven => return self.delete(item).await,
+            ItemEnd::Failed(reason) => {
+                self.claims.release(&[item], true).await;
+                reason
+            }
+            ItemEnd::NotReached(reason) | ItemEnd::Unsent(Some(reason)) => {
+                self.claims.release(&[item], false).await;
+                reason
+            }
+            ItemEnd::Unsent(None) => {
+                self.claims.release(&[item], false).await;
+                "the redrive was ended".to_owned()
+            }
         };
-        let is_settled = settled.is_ok();
-        if let Err(error) = settled {
-            tracing::error!(%id, "{}; the dead letter stays", chain(&error));
-        }
-        if matches!(end, End::Redriven) && is_settled {
-            self.lock().redriven += 1;
-            self.trail.lock().await.add_success(&id.to_string()).await;
-        } else {
-            self.lock().failed += 1;
-            self.trail.lock().await.add_failure();
-        }
+        tracing::warn!(%id, reason, "dead letter not redriven");
+        self.trail.add_failures(1);
+        true
     }
 
-    fn lock(&self) -> MutexGuard<'_, LettersResult> {
-        self.result.lock().unwrap_or_else(PoisonError::into_inner)
+    async fn delete(&self, item: usize) -> bool {
+        let id = self.letters[item].id;
+        let line = self.trail.with_letter(id.to_string());
+        let deleted = self.claims.delete(item, &line).await;
+        let is_written = matches!(deleted, Ok(Swap::Done));
+        self.trail.handle_written(line, is_written);
+        match deleted {
+            Ok(Swap::Done) => {}
+            Ok(Swap::Conflict) => {
+                tracing::info!(%id, "its records were given up again: the dead letter stays");
+            }
+            Err(error) => {
+                tracing::error!(%id, "{}; the dead letter stays", chain(&error));
+                self.trail.add_failures(1);
+                return false;
+            }
+        }
+        true
+    }
+}
+
+/// Where the records of letters were. What many of them share is in memory once.
+#[derive(Default)]
+struct Places {
+    all: Vec<LetterPlace>,
+    arns: BTreeSet<Arn>,
+    shards: BTreeSet<ShardId>,
+}
+
+impl Places {
+    fn add(&mut self, letter: DeadLetter) {
+        let stream = self.interned(&letter.event_source_arn);
+        let shard = match self.shards.get(&letter.shard) {
+            Some(shard) => shard.clone(),
+            None => {
+                self.shards.insert(letter.shard.clone());
+                letter.shard
+            }
+        };
+        let is_one = letter.first == letter.last;
+        let last = if is_one {
+            letter.first.clone()
+        } else {
+            letter.last
+        };
+        self.all.push(LetterPlace {
+            stream,
+            shard,
+            first: letter.first,
+            last,
+        });
+    }
+
+    fn interned(&mut self, arn: &Arn) -> Arn {
+        if let Some(known) = self.arns.get(arn) {
+            return known.clone();
+        }
+        self.arns.insert(arn.clone());
+        arn.clone()
     }
 }

@@ -1,5 +1,7 @@
 //! The redrive of on-failure documents and of dead-letter queues.
 
+use std::collections::BTreeSet;
+
 use tokio::sync::mpsc;
 use windlass_core::redrive::FailureDocument;
 
@@ -23,19 +25,22 @@ impl Redriver {
     ) -> Result<mpsc::Receiver<RedriveReport>, NotStarted> {
         let redriver = self.clone();
         self.jobs.start(|caller| async move {
-            let line = Some(line).filter(|_| !request.dry_run);
-            let trail = Trail::new(&redriver.store, line, request.to_json());
+            let trail =
+                (!request.dry_run).then(|| Trail::new(&redriver.store, line, request.to_json()));
             let mut run = Run {
                 redriver: &redriver,
                 request: &request,
                 invoker: Invoker::new(redriver.context.clone(), request.rate),
                 caller: &caller,
+                unreached: BTreeSet::new(),
                 trail,
             };
             if redrive(&mut run).await == Err(Ended) {
                 tracing::info!("redrive ended early: its caller has left, or the daemon stops");
             }
-            run.trail.end().await;
+            if let Some(trail) = &run.trail {
+                trail.end().await;
+            }
         })
     }
 }

@@ -1,5 +1,6 @@
 //! What a redrive is asked for, what it reports, and what all kinds of it use.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -74,7 +75,10 @@ pub(super) struct Run<'a> {
     pub(super) request: &'a RedriveRequest,
     pub(super) invoker: Invoker,
     pub(super) caller: &'a Caller<RedriveReport>,
-    pub(super) trail: Trail,
+    /// Functions that were not reached, for which the run has ended.
+    pub(super) unreached: BTreeSet<Arn>,
+    /// `None`: a dry run leaves no line.
+    pub(super) trail: Option<Trail>,
 }
 
 impl Run<'_> {
@@ -102,10 +106,12 @@ impl Run<'_> {
 
     /// Reports what has become of a document or message; `id` names it in the history.
     pub(super) async fn report(&mut self, report: RedriveReport, id: &str) -> Result<(), Ended> {
-        if report.redriven {
-            self.trail.add_success(id).await;
-        } else if report.reason.is_some() {
-            self.trail.add_failure();
+        if let Some(trail) = &self.trail {
+            if report.redriven {
+                trail.add_success(id).await;
+            } else if report.reason.is_some() {
+                trail.add_failures(1);
+            }
         }
         self.caller.report(report).await
     }

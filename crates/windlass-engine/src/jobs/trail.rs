@@ -1,78 +1,104 @@
 //! The line that a redrive leaves in the history: what was asked, and what has become of it.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use crate::ports::{HistoryLine, Store, chain};
+use crate::ports::{HistoryLine, RedriveLine, Store, chain};
 
-/// Identifiers that a line has at most.
-const MAX_IDS: usize = 1_000;
-
-/// Grows with the redrive. It is written with the first success, so that one that is killed has left
-/// its line, and at the end.
+/// Adds to the line of one redrive, with each success. What has changed nothing leaves no line.
 pub(super) struct Trail {
     store: Arc<dyn Store>,
-    /// `None`: it leaves none.
-    line: Option<HistoryLine>,
-    /// Members that say what was asked.
-    asked: Value,
-    redriven: u64,
+    /// Its `after` is what was asked.
+    line: HistoryLine,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// What the line does not say yet.
+    redriven: Vec<String>,
     failed: u64,
-    ids: Vec<String>,
     is_written: bool,
 }
 
 impl Trail {
-    pub(super) fn new(store: &Arc<dyn Store>, line: Option<HistoryLine>, asked: Value) -> Self {
+    pub(super) fn new(store: &Arc<dyn Store>, line: HistoryLine, asked: Value) -> Self {
         Self {
             store: Arc::clone(store),
-            line,
-            asked,
-            redriven: 0,
-            failed: 0,
-            ids: Vec::new(),
-            is_written: false,
+            line: HistoryLine {
+                after: asked,
+                ..line
+            },
+            state: Mutex::default(),
         }
     }
 
-    /// Something has been redriven.
-    pub(super) async fn add_success(&mut self, id: &str) {
-        self.redriven += 1;
-        if self.ids.len() < MAX_IDS {
-            self.ids.push(id.to_owned());
-        }
-        if !self.is_written {
-            self.is_written = true;
-            self.write().await;
+    /// Something outside the store has been redriven.
+    pub(super) async fn add_success(&self, id: &str) {
+        self.lock().redriven.push(id.to_owned());
+        self.write().await;
+    }
+
+    pub(super) fn add_failures(&self, n_failed: usize) {
+        self.lock().failed += n_failed as u64;
+    }
+
+    /// What is written with the deletion of a letter: it, and what the line does not say yet. Call
+    /// [`handle_written`](Self::handle_written) then.
+    pub(super) fn with_letter(&self, id: String) -> RedriveLine {
+        let mut part = self.take();
+        part.redriven.push(id);
+        part
+    }
+
+    /// The part of a letter was written, or was not, like the deletion.
+    pub(super) fn handle_written(&self, mut part: RedriveLine, is_written: bool) {
+        if is_written {
+            self.lock().is_written = true;
+        } else {
+            part.redriven.pop();
+            self.put_back(part);
         }
     }
 
-    pub(super) const fn add_failure(&mut self) {
-        self.failed += 1;
-    }
-
-    /// What has changed nothing leaves no line.
     pub(super) async fn end(&self) {
-        if self.is_written {
+        let is_changed = {
+            let state = self.lock();
+            !state.redriven.is_empty() || state.is_written && state.failed != 0
+        };
+        if is_changed {
             self.write().await;
         }
     }
 
     async fn write(&self) {
-        let Some(line) = &self.line else {
-            return;
-        };
-        let mut after = self.asked.clone();
-        after["redriven"] = self.redriven.into();
-        after["failed"] = self.failed.into();
-        after["ids"] = json!(self.ids);
-        let line = HistoryLine {
-            after,
-            ..line.clone()
-        };
-        if let Err(error) = self.store.write_history(&line).await {
-            tracing::error!("{}; the redrive is missing in the history", chain(&error));
+        let part = self.take();
+        match self.store.write_redrive(&part).await {
+            Ok(()) => self.lock().is_written = true,
+            Err(error) => {
+                tracing::error!("{}; the history lacks a part of the redrive", chain(&error));
+                self.put_back(part);
+            }
         }
+    }
+
+    fn take(&self) -> RedriveLine {
+        let mut state = self.lock();
+        RedriveLine {
+            line: self.line.clone(),
+            redriven: std::mem::take(&mut state.redriven),
+            failed: std::mem::take(&mut state.failed),
+        }
+    }
+
+    fn put_back(&self, part: RedriveLine) {
+        let mut state = self.lock();
+        state.redriven.splice(..0, part.redriven);
+        state.failed += part.failed;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

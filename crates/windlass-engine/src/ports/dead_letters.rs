@@ -13,7 +13,7 @@ use windlass_core::mapping::MappingId;
 use windlass_core::outcome::Swap;
 use windlass_core::time::Timestamp;
 
-use super::{CheckpointSave, HistoryLine, PortError};
+use super::{CheckpointSave, HistoryLine, PortError, RedriveLine};
 
 /// Records of one shard that were given up together, apart from their event.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -191,16 +191,22 @@ pub trait DeadLetterStore: Send + Sync {
     /// of `ids`.
     async fn claim_dead_letters(&self, ids: &[DeadLetterId]) -> Result<Vec<DeadLetter>, PortError>;
 
-    /// Ends the claims of letters, and counts a redrive of each if it `has_failed`.
+    /// Ends the claims of letters, and counts a redrive of each if it `has_failed`. The claim of a
+    /// letter whose records were given up again has ended already: with another `given_up` it stays
+    /// as it is.
     async fn release_dead_letters(
         &self,
-        ids: &[DeadLetterId],
+        claimed: &[DeadLetterMarker],
         has_failed: bool,
     ) -> Result<(), PortError>;
 
-    /// Deletes a letter that was redriven; `Conflict` if it is not claimed any more, since its records
-    /// were given up again meanwhile.
-    async fn delete_redriven(&self, id: DeadLetterId) -> Result<Swap, PortError>;
+    /// Deletes a letter that was redriven, and adds to the line of its redrive; `Conflict` if its claim
+    /// has ended, since its records were given up again.
+    async fn delete_redriven(
+        &self,
+        claimed: DeadLetterMarker,
+        line: &RedriveLine,
+    ) -> Result<Swap, PortError>;
 }
 
 impl DeadLetter {

@@ -26,4 +26,10 @@ pub trait QueueSender: Send + Sync {
 
     /// `new_id`: with a deduplication id of its own in place of the message's, on a FIFO queue.
     async fn send(&self, message: &OutgoingMessage, new_id: bool) -> Result<(), PortError>;
+
+    /// How many milliseconds the clock of the queue is ahead of the daemon's wall time; negative if it
+    /// is behind, `None` while that is unknown. Messages are stamped by that clock.
+    fn clock_difference(&self) -> Option<i64> {
+        None
+    }
 }

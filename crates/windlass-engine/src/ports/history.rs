@@ -35,6 +35,21 @@ pub struct HistoryLine {
     pub after: Value,
 }
 
+/// A part of the line of a redrive, which grows with each part: a store adds it to what its own line
+/// says, so that this is never more or less than what was done.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RedriveLine {
+    /// Its `after` is an object that says what was asked. The store adds the members `redriven` and
+    /// `failed`, which are numbers, and `ids`, which has [`MAX_LINE_IDS`] at most.
+    pub line: HistoryLine,
+    /// Identifiers of what was redriven.
+    pub redriven: Vec<String>,
+    pub failed: u64,
+}
+
+/// Identifiers that a line has at most of a redrive or of a deletion.
+pub const MAX_LINE_IDS: usize = 1_000;
+
 /// Who changes the mappings of the configuration file.
 pub const CONFIGURATION: &str = "configuration";
 
@@ -118,7 +133,7 @@ pub trait HistoryStore: Send + Sync {
         limit: usize,
     ) -> Result<HistoryPage, PortError>;
 
-    /// Writes a line alone, for a change of something that is not in the store, such as messages that
-    /// were sent to a queue.
-    async fn write_history(&self, line: &HistoryLine) -> Result<(), PortError>;
+    /// Adds to the line of a redrive, and writes it if it is not there, for what is not in the store,
+    /// such as messages of a queue.
+    async fn write_redrive(&self, part: &RedriveLine) -> Result<(), PortError>;
 }

@@ -49,7 +49,7 @@ pub use documents::{DocumentBucket, QueueSender};
 pub use error::{BoxError, PortError, chain, log_fault};
 pub use history::{
     CONFIGURATION, HISTORY_RETENTION, HistoryId, HistoryLine, HistoryMarker, HistoryPage,
-    HistoryStore, What,
+    HistoryStore, MAX_LINE_IDS, RedriveLine, What,
 };
 pub use overrides::{OverrideStore, SeekWrite};
 pub use replays::ReplayStore;

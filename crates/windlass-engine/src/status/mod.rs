@@ -95,6 +95,8 @@ struct MappingEntry {
     notice: Option<String>,
     /// The first gaps that its shards had since the daemon started.
     gaps: Vec<String>,
+    /// See [`StatusBoard::raise_fraction`].
+    fraction: f64,
     /// See [`MappingStatus::blocked`].
     blocked: BTreeMap<ShardId, BlockedShard>,
     units: BTreeMap<Unit, Arc<UnitEntry>>,
@@ -381,6 +383,15 @@ impl StatusBoard {
         mappings
             .get(mapping)
             .map_or_else(Vec::new, |it| it.gaps.clone())
+    }
+
+    /// The highest fraction of a replay since the daemon started, this one included: when a shard has
+    /// ended and its children have no rows yet, it is too high for a moment.
+    pub fn raise_fraction(&self, replay: &MappingId, fraction: f64) -> f64 {
+        let mut mappings = self.lock();
+        let highest = &mut mappings.entry(replay.clone()).or_default().fraction;
+        *highest = highest.max(fraction);
+        *highest
     }
 
     /// Shows the shards of a mapping that wait for their parents.

@@ -9,7 +9,9 @@ use windlass_core::mapping::MappingId;
 use windlass_core::outcome::{Fault, Outcome};
 use windlass_core::spec::MappingSpec;
 use windlass_engine::dead_letters::{DeadLetterSettings, Keep, OnFull};
-use windlass_engine::ports::{DeadLetterReason, DeadLetterStore as _};
+use windlass_engine::ports::{
+    DeadLetterReason, DeadLetterStore as _, HistoryId, HistoryLine, RedriveLine, What,
+};
 use windlass_engine::stop::Stop;
 use windlass_testkit::fakes::{Answer, FakeFunction};
 
@@ -144,8 +146,22 @@ async fn a_shard_continues_when_there_is_room_again() {
     assert_eq!(kept.len(), 2, "{kept:?}");
     let ids: Vec<_> = kept.iter().map(|(letter, _)| letter.id).collect();
     daemon.store.claim_dead_letters(&ids).await.unwrap();
-    for id in ids {
-        daemon.store.delete_redriven(id).await.unwrap();
+    for (letter, _) in kept {
+        let line = RedriveLine {
+            line: HistoryLine {
+                id: HistoryId(1),
+                time: letter.given_up,
+                who: "local".to_owned(),
+                what: What::Redrive,
+                mapping: None,
+                before: serde_json::Value::Null,
+                after: json!({}),
+            },
+            redriven: Vec::new(),
+            failed: 0,
+        };
+        let deleted = daemon.store.delete_redriven(letter.marker(), &line).await;
+        deleted.unwrap();
     }
     until("all are resolved", || {
         daemon.checkpoint(&id, "0") == after("2")

@@ -572,3 +572,81 @@ async fn a_message_that_cannot_be_sent_keeps_its_group() {
     assert!(reports.iter().all(|it| it.redriven), "{reports:?}");
     assert_eq!((dead.n_messages(), jobs.forwarded().len()), (0, 3));
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_clock_of_the_queue_tells_how_long_a_message_waits() {
+    let daemon = Daemon::start();
+    let (dead, jobs) = (
+        fake_queue(&daemon, "dead.fifo"),
+        fake_queue(&daemon, "jobs.fifo"),
+    );
+    jobs.set_dead_letter_queue(&queue("dead.fifo"));
+    // The daemon's clock is ten minutes ahead: by it, the ids are forgotten already.
+    jobs.set_clock_difference(-600_000);
+    let sent = daemon.clock.wall().shifted(-600_000);
+    dead.send_message("m", Some("a"), sent);
+    let move_back = RedriveRequest {
+        to: Some(queue("jobs.fifo")),
+        ..from_queue("dead.fifo")
+    };
+    let begun = tokio::time::Instant::now();
+    daemon.redriven(move_back).await;
+    assert!(300 * SECOND <= begun.elapsed(), "{:?}", begun.elapsed());
+    assert_eq!((dead.n_messages(), jobs.forwarded().len()), (0, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_function_gets_either_the_messages_or_the_documents_of_a_queue() {
+    let daemon = Daemon::start();
+    let function = daemon.adapters.function("g");
+    daemon.backlog(3);
+    let document = document(0, 1, 2, 2).to_string();
+    let to_function = |name| RedriveRequest {
+        function: Some(arn("g")),
+        delete: true,
+        ..from_queue(name)
+    };
+    let (plain, documents) = (
+        fake_queue(&daemon, "plain"),
+        fake_queue(&daemon, "documents"),
+    );
+    for number in 0..12 {
+        plain.send_message(&format!("m{number}"), None, daemon.clock.wall());
+        documents.send_message(&document, None, daemon.clock.wall());
+    }
+    plain.send_message(&document, None, daemon.clock.wall());
+    documents.send_message("m", None, daemon.clock.wall());
+    let reports = daemon.redriven(to_function("plain")).await;
+    let n_redriven = reports.iter().filter(|it| it.redriven).count();
+    assert_eq!((n_redriven, plain.n_messages()), (12, 1));
+    let reason = reports.iter().find_map(|it| it.reason.clone());
+    assert!(reason.is_some_and(|it| it.contains("on-failure document")));
+    assert!(function.calls().iter().all(|call| call.event.len() < 2_000));
+    let reports = daemon.redriven(to_function("documents")).await;
+    let n_redriven = reports.iter().filter(|it| it.redriven).count();
+    assert_eq!((n_redriven, documents.n_messages()), (12, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_function_gets_nothing_of_a_group_after_a_message_that_it_has_failed() {
+    let daemon = Daemon::start();
+    let function = daemon.adapters.function("g");
+    let dead = fake_queue(&daemon, "dead.fifo");
+    for number in 0..30 {
+        let group = if number % 2 == 0 { "a" } else { "b" };
+        dead.send_message(&format!("m{number}:"), Some(group), daemon.clock.wall());
+    }
+    function.fails_on(Some("m2:"));
+    let to_function = RedriveRequest {
+        function: Some(arn("g")),
+        ..from_queue("dead.fifo")
+    };
+    let reports = daemon.redriven(to_function.clone()).await;
+    let n_redriven = reports.iter().filter(|it| it.redriven).count();
+    assert_eq!(n_redriven + dead.n_messages(), 30);
+    // Both groups were in the first batch.
+    assert_eq!(function.n_calls(), 1, "{reports:?}");
+    function.fails_on(None);
+    daemon.redriven(to_function).await;
+    assert_eq!(dead.n_messages(), 0);
+}

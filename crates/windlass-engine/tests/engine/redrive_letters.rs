@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::Value;
+use tokio::sync::mpsc;
 use windlass_core::arn::Arn;
 use windlass_core::failure::FailureCondition;
 use windlass_core::mapping::MappingId;
@@ -11,7 +12,7 @@ use windlass_core::outcome::{Fault, ItemFailures, Outcome, Response};
 use windlass_engine::jobs::{Letters, LettersRequest, LettersResult};
 use windlass_engine::ports::{
     DeadLetter, DeadLetterId, DeadLetterLimit, DeadLetterReason, DeadLetterStore as _, HistoryId,
-    HistoryLine, HistoryStore as _, NewDeadLetter, Purpose, What,
+    HistoryLine, HistoryStore as _, NewDeadLetter, PortError, Purpose, What,
 };
 use windlass_engine::stop::Stop;
 use windlass_testkit::fakes::Answer;
@@ -76,6 +77,14 @@ impl Daemon {
     }
 
     pub(crate) async fn redrive_letters(&self, request: LettersRequest) -> LettersResult {
+        let result = self.start_letters(request).recv().await;
+        result.expect("a result").expect("the store works")
+    }
+
+    fn start_letters(
+        &self,
+        request: LettersRequest,
+    ) -> mpsc::Receiver<Result<LettersResult, PortError>> {
         let line = HistoryLine {
             id: HistoryId(7),
             time: self.clock.wall(),
@@ -86,8 +95,7 @@ impl Daemon {
             after: Value::Null,
         };
         let result = self.redriver.start_letters(request, line);
-        let result = result.expect("it starts").recv().await;
-        result.expect("a result").expect("the store works")
+        result.expect("it starts")
     }
 
     /// How often the letters that are left were redriven.
@@ -203,6 +211,72 @@ async fn two_redrives_at_once_send_each_letter_once() {
         (6, 0)
     );
     assert_eq!(function.n_calls(), 6);
+}
+
+#[tokio::test(start_paused = true)]
+async fn claims_end_with_a_redrive_that_panics() {
+    let daemon = Daemon::start();
+    let function = daemon.adapters.function("f");
+    for number in 0..3 {
+        daemon.keep(0, number).await;
+    }
+    function.answers(Answer::Panics);
+    assert!(daemon.start_letters(all()).recv().await.is_none());
+    assert!(daemon.errors.take()[0].contains("job panicked"));
+    function.answers(Answer::After(Duration::ZERO, Outcome::Success));
+    pass(1).await;
+    assert_eq!(daemon.redrive_letters(all()).await, result(3, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn claims_end_when_the_store_can_be_written_again() {
+    let daemon = Daemon::start();
+    let function = daemon.adapters.function("f");
+    function.answers(Answer::After(SECOND, Outcome::Success));
+    for number in 0..3 {
+        daemon.keep(0, number).await;
+    }
+    let redrive = async {
+        assert_eq!(daemon.redrive_letters(all()).await, result(0, 3));
+    };
+    let break_store = async {
+        until("the first is sent", || function.n_running() == 1).await;
+        daemon.store.fails(Some(Fault::Transient));
+    };
+    tokio::join!(redrive, break_store);
+    // Of the others the event could not be read.
+    assert_eq!(function.n_calls(), 1);
+    assert!(daemon.errors.take()[0].contains("the dead letter stays"));
+    daemon.store.fails(None);
+    pass(20).await;
+    assert_eq!(daemon.redrive_letters(all()).await, result(3, 0));
+    let history = daemon.store.history(None, None, 10).await.unwrap();
+    assert_eq!(history.lines.len(), 1);
+    assert_eq!(history.lines[0].after["redriven"], 3);
+}
+
+/// What a daemon that is killed leaves is what it has done.
+#[tokio::test(start_paused = true)]
+async fn the_history_grows_with_each_deletion() {
+    let mut daemon = Daemon::start();
+    let function = daemon.adapters.function("f");
+    function.answers(Answer::After(SECOND, Outcome::Success));
+    function.fails_on(Some("\"n\":1}"));
+    for number in 0..5 {
+        daemon.keep(0, number).await;
+    }
+    let mut result = daemon.start_letters(all());
+    until("the fourth is sent", || function.n_calls() == 4).await;
+    daemon.stop(Stop::Now);
+    daemon.ended().await;
+    assert!(result.recv().await.is_none());
+    let history = daemon.store.history(None, None, 10).await.unwrap();
+    let after = &history.lines[0].after;
+    assert_eq!(
+        (&after["redriven"], &after["failed"]),
+        (&2.into(), &1.into())
+    );
+    assert_eq!(daemon.store.all_dead_letters().len(), 3);
 }
 
 #[tokio::test(start_paused = true)]

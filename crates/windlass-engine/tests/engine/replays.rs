@@ -75,6 +75,38 @@ async fn a_replay_reads_its_stretch_across_a_split_next_to_the_mapping() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_fraction_never_goes_back_across_a_split() {
+    let daemon = Daemon::start();
+    let stream = daemon.stream("orders", 1);
+    let function = daemon.adapters.function("f");
+    function.answers(Answer::After(Duration::from_secs(1), Outcome::Success));
+    for number in 0..3 {
+        put(&stream, 0, number..number + 1);
+        pass(10).await;
+    }
+    stream.follow(0, 1);
+    stream.follow(0, 2);
+    for (shard, number) in [(2, 3), (1, 4), (2, 5)] {
+        put(&stream, shard, number..number + 1);
+        pass(10).await;
+    }
+    let replay = start(&daemon, "again", |row| row.spec.set("BatchSize", 1)).await;
+    let mut fractions = vec![0.0];
+    while row(&daemon, &replay).state != ReplayState::Completed {
+        let leases = daemon.store.leases_of(&replay);
+        let fraction = row(&daemon, &replay).fraction(&leases);
+        assert!(
+            fractions.last() <= Some(&fraction),
+            "{fractions:?} {fraction}"
+        );
+        fractions.push(fraction);
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let last = fractions.last().copied();
+    assert!(last < Some(1.0) && Some(0.4) < last, "{last:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_replay_runs_for_a_disabled_mapping_and_waits_for_the_end_of_its_stretch() {
     let daemon = Daemon::start();
     let stream = daemon.stream("orders", 2);

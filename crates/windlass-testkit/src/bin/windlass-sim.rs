@@ -12,12 +12,13 @@ use std::time::Instant;
 
 use windlass_testkit::world::{self, Failure, Run, Totals};
 
-const WORLDS: [(&str, Run); 5] = [
+const WORLDS: [(&str, Run); 6] = [
     ("shard", world::shard::run),
     ("queue", world::queue::run),
     ("slot", world::slot::run),
     ("stream", world::stream::run),
     ("process", world::process::run),
+    ("redrive", world::redrive::run),
 ];
 
 fn main() -> ExitCode {
@@ -89,7 +90,7 @@ struct Arguments {
 
 impl Arguments {
     const USAGE: &str = "usage: windlass-sim [--seeds N] [--from SEED] [--fresh N] [--keep-going] \
-                         [--only shard|queue|slot|stream|process]";
+                         [--only shard|queue|slot|stream|process|redrive]";
 
     fn read(mut arguments: impl Iterator<Item = String>) -> Result<Self, String> {
         let mut read = Self {

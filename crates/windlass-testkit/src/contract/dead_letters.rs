@@ -7,7 +7,7 @@ use windlass_core::time::Timestamp;
 use windlass_engine::ports::{
     CheckpointSave, DeadLetter, DeadLetterFilter, DeadLetterId, DeadLetterLimit, DeadLetterReason,
     DeadLetterSelection, DeadLetterTotals, Deletion, DeletionLine, HistoryId, HistoryLine, Kept,
-    NewDeadLetter, SkipSave, Store, What,
+    NewDeadLetter, RedriveLine, SkipSave, Store, What,
 };
 
 use super::history::line;
@@ -99,6 +99,20 @@ fn deletion_line() -> DeletionLine {
         before: serde_json::json!(ids.len()),
         after: serde_json::Value::Null,
     })
+}
+
+/// The part of a redrive's line for one letter.
+fn redrive_line(redriven: &str, failed: u64) -> RedriveLine {
+    RedriveLine {
+        line: HistoryLine {
+            what: What::Redrive,
+            before: serde_json::Value::Null,
+            after: serde_json::json!({"all": true}),
+            ..deletion_line()(&[])
+        },
+        redriven: vec![redriven.to_owned()],
+        failed,
+    }
 }
 
 async fn delete(store: &dyn Store, selection: DeadLetterSelection, limit: usize) -> Deletion {
@@ -193,7 +207,8 @@ pub(super) async fn replace_themselves(store: &dyn Store) {
     keep_all(store, std::slice::from_ref(&first)).await;
     let id = first.letter.id;
     assert_eq!(claim(store, &[id]).await, [id]);
-    let released = store.release_dead_letters(&[id], true).await;
+    let claimed = first.letter.marker();
+    let released = store.release_dead_letters(&[claimed], true).await;
     released.expect("the store can be written");
     assert_eq!(claim(store, &[id]).await, [id]);
     // The same is written again after an error whose write was done.
@@ -202,7 +217,7 @@ pub(super) async fn replace_themselves(store: &dyn Store) {
     let later = letter(1, 1, 2_000, 300);
     keep_all(store, std::slice::from_ref(&later)).await;
     assert_eq!(totals(store).await, (1, 300));
-    let deleted = store.delete_redriven(id).await;
+    let deleted = store.delete_redriven(claimed, &redrive_line("1", 0)).await;
     assert_eq!(deleted.expect("the store can be written"), Swap::Conflict);
     let read = store.dead_letter(id).await.expect("the store can be read");
     let expected = DeadLetter {
@@ -309,7 +324,8 @@ pub(super) async fn are_deleted_with_a_line(store: &dyn Store) {
     assert_eq!(totals(store).await, (5, 50));
     let history = store.history(None, None, 10).await;
     assert_eq!(history.expect("the store can be read").lines, []);
-    let released = store.release_dead_letters(&all[..1], false).await;
+    let claimed = [letters[0].letter.marker()];
+    let released = store.release_dead_letters(&claimed, false).await;
     released.expect("the store can be written");
     let of_mapping = DeadLetterSelection::OfMapping(id(1));
     assert_eq!(
@@ -350,9 +366,51 @@ pub(super) async fn expire_unless_they_are_redriven(store: &dyn Store) {
     assert_eq!(expire(9).await.expect("the store can be written"), 1);
     assert_eq!(ids(store).await, [all[1], all[3]]);
     assert_eq!(expire(9).await.expect("the store can be written"), 0);
-    let deleted = store.delete_redriven(all[3]).await;
-    assert_eq!(deleted.expect("the store can be written"), Swap::Conflict);
-    let deleted = store.delete_redriven(all[1]).await;
-    assert_eq!(deleted.expect("the store can be written"), Swap::Done);
-    assert_eq!(ids(store).await, all[3..]);
+}
+
+pub(super) async fn are_deleted_after_a_redrive_with_its_line(store: &dyn Store) {
+    let letters: Vec<_> = (1..=4).map(|n| letter(n, 1, u64::from(n), 10)).collect();
+    keep_all(store, &letters).await;
+    let markers: Vec<_> = letters.iter().map(|it| it.letter.marker()).collect();
+    let all: Vec<_> = markers.iter().map(|marker| marker.id).collect();
+    assert_eq!(claim(store, &all[..3]).await, all[..3]);
+    let delete = async |index: usize, failed| {
+        let line = redrive_line(&index.to_string(), failed);
+        let deleted = store.delete_redriven(markers[index], &line).await;
+        deleted.expect("the store can be written")
+    };
+    let after = async || {
+        let history = store.history(None, None, 10).await;
+        let lines = history.expect("the store can be read").lines;
+        lines.into_iter().map(|line| line.after).collect::<Vec<_>>()
+    };
+    // It is not claimed.
+    assert_eq!(delete(3, 5).await, Swap::Conflict);
+    assert_eq!(after().await, [serde_json::Value::Null; 0]);
+    assert_eq!(delete(0, 1).await, Swap::Done);
+    let grown = |redriven: &[&str], failed| {
+        serde_json::json!({
+            "all": true, "redriven": redriven.len(), "failed": failed, "ids": redriven,
+        })
+    };
+    assert_eq!(after().await, [grown(&["0"], 1)]);
+    // The second was given up again, and somebody else has claimed it.
+    let again = letter(2, 1, 1_000, 10);
+    keep_all(store, std::slice::from_ref(&again)).await;
+    assert_eq!(claim(store, &all[1..2]).await, all[1..2]);
+    assert_eq!(delete(1, 0).await, Swap::Conflict);
+    let released = store.release_dead_letters(&markers[1..2], true).await;
+    released.expect("the store can be written");
+    assert_eq!(claim(store, &all[1..2]).await, []);
+    let read = store.dead_letter(all[1]).await;
+    let read = read.expect("the store can be read").map(|it| it.redrives);
+    assert_eq!(read, Some(0));
+    assert_eq!(delete(2, 0).await, Swap::Done);
+    assert_eq!(after().await, [grown(&["0", "2"], 1)]);
+    let released = store
+        .release_dead_letters(&[again.letter.marker()], true)
+        .await;
+    released.expect("the store can be written");
+    assert_eq!(claim(store, &all[1..2]).await, all[1..2]);
+    assert_eq!(ids(store).await, [all[3], all[1]]);
 }

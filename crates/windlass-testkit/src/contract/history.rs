@@ -8,7 +8,8 @@ use windlass_core::outcome::Swap;
 use windlass_core::tags::Tags;
 use windlass_core::time::Timestamp;
 use windlass_engine::ports::{
-    HISTORY_RETENTION, HistoryId, HistoryLine, HistoryMarker, HistoryPage, Store, What,
+    HISTORY_RETENTION, HistoryId, HistoryLine, HistoryMarker, HistoryPage, MAX_LINE_IDS,
+    RedriveLine, Store, What,
 };
 
 use super::{id, row};
@@ -60,6 +61,36 @@ pub(super) async fn has_one_line_a_request(store: &dyn Store) {
     all_lines[2] = grown;
     all_lines.reverse();
     assert_eq!(all(store).await, all_lines, "it keeps its position");
+}
+
+pub(super) async fn adds_up_the_parts_of_a_redrive(store: &dyn Store) {
+    let asked = HistoryLine {
+        after: json!({"from": "é", "to": null}),
+        ..line(1, What::Redrive, None)
+    };
+    let write = async |redriven: std::ops::Range<u64>, failed| {
+        let part = RedriveLine {
+            line: asked.clone(),
+            redriven: redriven.map(|id| id.to_string()).collect(),
+            failed,
+        };
+        let written = store.write_redrive(&part).await;
+        written.expect("a line can be written");
+    };
+    write(0..1, 3).await;
+    write(1..3, 0).await;
+    write(3..3, 2).await;
+    let grown = |redriven: u64, failed: u64, ids: u64| HistoryLine {
+        after: json!({
+            "from": "é", "to": null, "redriven": redriven, "failed": failed,
+            "ids": (0..ids).map(|id| id.to_string()).collect::<Vec<_>>(),
+        }),
+        ..asked.clone()
+    };
+    assert_eq!(all(store).await, [grown(3, 5, 3)]);
+    write(3..1_200, 0).await;
+    write(1_200..1_201, 1).await;
+    assert_eq!(all(store).await, [grown(1_201, 6, MAX_LINE_IDS as u64)]);
 }
 
 pub(super) async fn is_paged_from_the_latest_line(store: &dyn Store) {
@@ -128,9 +159,14 @@ async fn put(
     assert_eq!(swap.ok(), Some(expected));
 }
 
+/// Writes a line with a mapping that does not exist yet.
 async fn write(store: &dyn Store, line: &HistoryLine) {
-    let written = store.write_history(line).await;
-    written.expect("a line can be written");
+    for number in 100.. {
+        let swap = store.put(&row(number), None, Some(line)).await;
+        if swap.expect("a line can be written") == Swap::Done {
+            break;
+        }
+    }
 }
 
 async fn page(

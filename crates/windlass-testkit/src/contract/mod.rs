@@ -59,6 +59,7 @@ pub async fn store(open: impl Fn() -> Arc<dyn Store>) {
     changes::report_a_removed_mapping_until_it_is_added_again(&*open()).await;
     history::is_written_with_its_change(&*open()).await;
     history::has_one_line_a_request(&*open()).await;
+    history::adds_up_the_parts_of_a_redrive(&*open()).await;
     history::is_paged_from_the_latest_line(&*open()).await;
     history::is_kept_for_ninety_days(&*open()).await;
     dead_letters::are_read_back_unchanged(&*open()).await;
@@ -68,6 +69,7 @@ pub async fn store(open: impl Fn() -> Arc<dyn Store>) {
     dead_letters::are_written_with_their_checkpoint(&*open()).await;
     dead_letters::are_deleted_with_a_line(&*open()).await;
     dead_letters::expire_unless_they_are_redriven(&*open()).await;
+    dead_letters::are_deleted_after_a_redrive_with_its_line(&*open()).await;
     replays::are_read_back_unchanged(&*open()).await;
     replays::have_unique_names(&*open()).await;
     replays::change_only_at_the_expected_revision(&*open()).await;

@@ -9,7 +9,7 @@ use windlass_core::time::Timestamp;
 use windlass_engine::ports::{
     DeadLetter, DeadLetterFilter, DeadLetterId, DeadLetterLimit, DeadLetterMarker,
     DeadLetterSelection, DeadLetterStore, DeadLetterTotals, Deletion, DeletionLine, Kept,
-    NewDeadLetter, PortError, SkipSave,
+    NewDeadLetter, PortError, RedriveLine, SkipSave,
 };
 
 use super::{FakeStore, failed, lock};
@@ -19,6 +19,13 @@ pub(super) struct FakeDeadLetter {
     letter: DeadLetter,
     payload: Bytes,
     is_claimed: bool,
+}
+
+impl FakeDeadLetter {
+    /// Whether the claim has not ended.
+    fn is_claim(&self, marker: DeadLetterMarker) -> bool {
+        self.is_claimed && self.letter.marker() == marker
+    }
 }
 
 impl FakeStore {
@@ -232,13 +239,14 @@ impl DeadLetterStore for FakeStore {
 
     async fn release_dead_letters(
         &self,
-        ids: &[DeadLetterId],
+        claimed: &[DeadLetterMarker],
         has_failed: bool,
     ) -> Result<(), PortError> {
         self.call("releasing dead letters")?;
         let mut letters = lock(&self.dead_letters);
-        for id in ids {
-            if let Some(it) = letters.get_mut(id).filter(|it| it.is_claimed) {
+        for marker in claimed {
+            let letter = letters.get_mut(&marker.id);
+            if let Some(it) = letter.filter(|it| it.is_claim(*marker)) {
                 it.is_claimed = false;
                 it.letter.redrives += u32::from(has_failed);
             }
@@ -246,13 +254,19 @@ impl DeadLetterStore for FakeStore {
         Ok(())
     }
 
-    async fn delete_redriven(&self, id: DeadLetterId) -> Result<Swap, PortError> {
+    async fn delete_redriven(
+        &self,
+        claimed: DeadLetterMarker,
+        line: &RedriveLine,
+    ) -> Result<Swap, PortError> {
         self.call("deleting a redriven dead letter")?;
         let mut letters = lock(&self.dead_letters);
-        if letters.get(&id).is_none_or(|it| !it.is_claimed) {
+        let letter = letters.get(&claimed.id);
+        if letter.is_none_or(|it| !it.is_claim(claimed)) {
             return Ok(Swap::Conflict);
         }
-        letters.remove(&id);
+        letters.remove(&claimed.id);
+        self.add_to_redrive(line);
         Ok(Swap::Done)
     }
 }

@@ -40,6 +40,7 @@ pub struct FakeQueue {
     /// What was sent to it through its port, and whether with a new id.
     forwarded: Mutex<Vec<(OutgoingMessage, bool)>>,
     dead_letter_queue: Mutex<Option<Arn>>,
+    clock_difference: Mutex<Option<i64>>,
     requests: Mutex<Arc<QueueRequests>>,
 }
 
@@ -67,6 +68,7 @@ impl FakeQueue {
             sent: Notify::new(),
             forwarded: Mutex::default(),
             dead_letter_queue: Mutex::default(),
+            clock_difference: Mutex::default(),
             requests: Mutex::default(),
         }
     }
@@ -121,6 +123,11 @@ impl FakeQueue {
     /// What was sent to it through its port, and whether with a new id.
     pub fn forwarded(&self) -> Vec<(OutgoingMessage, bool)> {
         lock(&self.forwarded).clone()
+    }
+
+    /// Sets how far its clock is ahead of the daemon's, in milliseconds.
+    pub fn set_clock_difference(&self, difference: i64) {
+        *lock(&self.clock_difference) = Some(difference);
     }
 
     /// Names the dead-letter queue of its redrive policy.
@@ -307,5 +314,9 @@ impl QueueSender for FakeQueue {
         fault.map_or(Ok(()), |fault| Err(failed("SendMessage", fault)))?;
         lock(&self.forwarded).push((message.clone(), new_id));
         Ok(())
+    }
+
+    fn clock_difference(&self) -> Option<i64> {
+        *lock(&self.clock_difference)
     }
 }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 
 use async_trait::async_trait;
+use serde_json::Value;
 use windlass_core::lease::{Lease, LeaseKey, WorkerId};
 use windlass_core::mapping::{DesiredState, MappingId, MappingRow, Revision};
 use windlass_core::outcome::{Fault, Swap};
@@ -14,8 +15,9 @@ use windlass_core::replay::{ReplayName, ReplayRow};
 use windlass_core::tags::Tags;
 use windlass_engine::ports::{
     ChangeNumber, Changes, CheckpointSave, DeadLetterId, HISTORY_RETENTION, HistoryLine,
-    HistoryMarker, HistoryPage, HistoryStore, LeaseStore, MappingStore, OverrideStore, PortError,
-    ReplayStore, SeekWrite, StoredMapping, UnreadableMapping,
+    HistoryMarker, HistoryPage, HistoryStore, LeaseStore, MAX_LINE_IDS, MappingStore,
+    OverrideStore, PortError, RedriveLine, ReplayStore, SeekWrite, StoredMapping,
+    UnreadableMapping,
 };
 
 use super::dead_letters::FakeDeadLetter;
@@ -209,6 +211,33 @@ impl FakeStore {
             }
             None => drop(lines.insert(next, line.clone())),
         }
+    }
+
+    /// Adds to the line of a redrive.
+    pub(super) fn add_to_redrive(&self, part: &RedriveLine) {
+        let after = {
+            let lines = lock(&self.history);
+            let known = lines.values().find(|line| line.id == part.line.id);
+            known.map(|line| line.after.clone())
+        };
+        let mut after = after.unwrap_or_else(|| {
+            let mut after = part.line.after.clone();
+            after["redriven"] = 0.into();
+            after["failed"] = 0.into();
+            after["ids"] = Value::Array(Vec::new());
+            after
+        });
+        let sum = |value: &Value, more: u64| (value.as_u64().unwrap_or(0) + more).into();
+        after["redriven"] = sum(&after["redriven"], part.redriven.len() as u64);
+        after["failed"] = sum(&after["failed"], part.failed);
+        if let Some(ids) = after["ids"].as_array_mut() {
+            ids.extend(part.redriven.iter().map(|id| Value::from(id.as_str())));
+            ids.truncate(MAX_LINE_IDS);
+        }
+        self.write_line(Some(&HistoryLine {
+            after,
+            ..part.line.clone()
+        }));
     }
 
     pub(super) fn call(&self, operation: &'static str) -> Result<(), PortError> {
@@ -490,9 +519,9 @@ impl HistoryStore for FakeStore {
         })
     }
 
-    async fn write_history(&self, line: &HistoryLine) -> Result<(), PortError> {
+    async fn write_redrive(&self, part: &RedriveLine) -> Result<(), PortError> {
         self.call("writing the history")?;
-        self.write_line(Some(line));
+        self.add_to_redrive(part);
         Ok(())
     }
 }

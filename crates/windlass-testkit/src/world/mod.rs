@@ -1,5 +1,5 @@
-//! Simulation: one consumer, the lease rows of one stream, the slots of one daemon, or the processes of
-//! one function, in a world that is drawn from a seed.
+//! Simulation: one consumer, the lease rows of one stream, the slots of one daemon, the processes of one
+//! function, or redrives, in a world that is drawn from a seed.
 //!
 //! A world is a loop: take the commands; for each, draw its result and its latency; advance the
 //! clock to the next result or timer; feed it. Faults, crashes and drains happen until a drawn time
@@ -14,6 +14,7 @@ mod contents;
 mod plan;
 pub mod process;
 pub mod queue;
+pub mod redrive;
 pub mod shard;
 mod shard_io;
 mod shard_replay;

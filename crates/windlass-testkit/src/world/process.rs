@@ -55,6 +55,8 @@ struct World {
     /// Model of the backoff: consecutive failures, and the end of the pause.
     failures: u32,
     pause_until: Timestamp,
+    /// An event is expected, and no process was alive or has started since.
+    is_expected: bool,
     /// The one whose commands are being followed.
     last_input: Option<ProcessInput>,
     totals: Totals,
@@ -107,6 +109,7 @@ impl World {
             is_draining: false,
             failures: 0,
             pause_until: START,
+            is_expected: false,
             last_input: None,
             totals: Totals {
                 worlds: 1,
@@ -242,7 +245,11 @@ impl World {
             }
             ProcessInput::InitFailed(_) => self.start_failed(),
             ProcessInput::Exited(id) => self.note_exit(id),
-            ProcessInput::Expect => {}
+            ProcessInput::Expect => {
+                let mut states = self.processes.values().map(|process| process.state);
+                let may_start = !self.is_draining && self.pause_until <= self.now;
+                self.is_expected = may_start && states.all(|state| state == State::Ending);
+            }
             ProcessInput::Drain | ProcessInput::Kill => {
                 self.is_draining = true;
                 self.totals.drains += u64::from(input == ProcessInput::Drain);
@@ -308,6 +315,7 @@ impl World {
             format!("{id} starts before the end of the backoff")
         })?;
         self.check_reason(id)?;
+        self.is_expected = false;
         let process = Process {
             state: State::Starting,
             has_answered: false,
@@ -338,7 +346,7 @@ impl World {
             |condition: fn(&State) -> bool| states.iter().copied().filter(condition).count();
         let n_alive = count(|state| *state != State::Ending);
         let n_waiting = self.pending.len() - count(|state| matches!(state, State::Busy { .. }));
-        let is_expected = self.last_input == Some(ProcessInput::Expect) && n_alive == 0;
+        let is_expected = self.is_expected && n_alive == 0;
         let is_needed = n_alive < self.settings.minimum || 0 < n_waiting || is_expected;
         ensure(is_needed, "P8", || {
             format!("{id} starts without need: {states:?}")

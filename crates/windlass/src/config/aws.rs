@@ -21,7 +21,10 @@ pub(super) fn read(file: &mut Section<'_>, env: Environment<'_>, errors: &Errors
         region,
         endpoints: endpoints(&mut aws),
         placeholder_credentials: false,
-        ca_bundle: ca_bundle(env, errors),
+        ca_bundle: ca_bundle(env).unwrap_or_else(|message| {
+            errors.push(0, message);
+            None
+        }),
         assume_roles: roles::read_rules(&mut aws),
     }
 }
@@ -93,15 +96,17 @@ fn endpoints(aws: &mut Section<'_>) -> BTreeMap<Service, String> {
     urls
 }
 
-fn ca_bundle(env: Environment<'_>, errors: &Errors) -> Option<CaBundle> {
+/// The authorities of `AWS_CA_BUNDLE`.
+///
+/// # Errors
+/// They cannot be read.
+pub(crate) fn ca_bundle(env: Environment<'_>) -> Result<Option<CaBundle>, String> {
     const VARIABLE: &str = "AWS_CA_BUNDLE";
-    let path = (env.variable)(VARIABLE).filter(|path| !path.is_empty())?;
-    match CaBundle::read(Path::new(&path)) {
-        Ok(bundle) => Some(bundle),
-        Err(message) => {
-            let remedy = "name a PEM file of certificates, or unset the variable";
-            errors.push(0, format!("{VARIABLE}: {message}; {remedy}"));
-            None
-        }
-    }
+    let Some(path) = (env.variable)(VARIABLE).filter(|path| !path.is_empty()) else {
+        return Ok(None);
+    };
+    let bundle = CaBundle::read(Path::new(&path));
+    bundle.map(Some).map_err(|message| {
+        format!("{VARIABLE}: {message}; name a PEM file of certificates, or unset the variable")
+    })
 }

@@ -1,10 +1,10 @@
-//! Where the API is served, and who may call it.
+//! Where the API is served, with which certificate, and who may call it.
 
 use std::net::SocketAddr;
 
-use windlass_admin::{AllowedHost, AuthSettings};
+use windlass_admin::{AllowedHost, AuthSettings, Tls, TlsError, TlsFile, TlsFiles};
 
-use super::reader::Section;
+use super::reader::{Field, Section};
 use super::yaml::Value;
 use super::{Environment, auth};
 
@@ -16,6 +16,8 @@ pub(crate) struct Listen {
     pub(crate) auth: Option<AuthSettings>,
     /// Names under which clients address the daemon.
     pub(crate) allowed_hosts: Vec<AllowedHost>,
+    /// `None`: plain HTTP.
+    pub(crate) tls: Option<Tls>,
 }
 
 impl Listen {
@@ -24,6 +26,7 @@ impl Listen {
             address: SocketAddr::from(([127, 0, 0, 1], 9870)),
             auth: auth::read(file, env),
             allowed_hosts: allowed_hosts(file),
+            tls: tls(file, env),
         };
         if let Some(field) = file.take("listen") {
             let shown = field.shown();
@@ -56,6 +59,45 @@ impl Listen {
         }
         Ok(address)
     }
+}
+
+/// The files are relative to the directory of the configuration. A path from the environment is not
+/// shown.
+fn tls(file: &mut Section<'_>, env: Environment<'_>) -> Option<Tls> {
+    const KEYS: [&str; 2] = ["certificate", "key"];
+    let field = file.take("tls")?;
+    if !matches!(field.node.value, Value::Map(_)) {
+        field.expected_collection("a map with certificate and key");
+        return None;
+    }
+    let mut section = field.section();
+    let is_unset = KEYS.iter().any(|name| section.is_unset(name));
+    let (Some(certificate), Some(key)) = (section.take(KEYS[0]), section.take(KEYS[1])) else {
+        if !is_unset {
+            section.error("both are required: certificate and key, the paths of PEM files");
+        }
+        return None;
+    };
+    let directory = env.directory.unwrap_or_else(|| "".as_ref());
+    let file = |field: &Field<'_>| {
+        let path = directory.join(field.text()?);
+        let shown = match field.node.is_from_variable {
+            true => "the file".to_owned(),
+            false => path.display().to_string(),
+        };
+        Some(TlsFile { path, shown })
+    };
+    let (certificate_file, key_file) = (file(&certificate), file(&key));
+    let files = TlsFiles {
+        certificate: certificate_file?,
+        key: key_file?,
+    };
+    match Tls::load(files) {
+        Ok(tls) => return Some(tls),
+        Err(TlsError::Certificate(message)) => certificate.error(message),
+        Err(TlsError::Key(message)) => key.error(message),
+    }
+    None
 }
 
 fn allowed_hosts(file: &mut Section<'_>) -> Vec<AllowedHost> {

@@ -28,7 +28,7 @@ mod reader;
 mod roles;
 mod yaml;
 
-pub(crate) use aws::default_region;
+pub(crate) use aws::{ca_bundle, default_region};
 pub(crate) use error::ConfigError;
 pub(crate) use listen::Listen;
 

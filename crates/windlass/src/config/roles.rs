@@ -196,7 +196,7 @@ functions:
             "duplicate pattern, first on line 3",
             "never applies, since the pattern on line 3 matches all",
             "\"*\" is not a pattern such as arn:aws:kinesis:*:111122223333:*",
-            "assume_role beside lambda",
+            "assume_role next to lambda",
             "aws.assume_roles[5]: resources is required",
             "aws.assume_roles[5]: arn is required",
             "unknown key, expected one of resources, arn, external_id",

@@ -24,6 +24,9 @@ use redrive::RedriveArgs;
 
 const PATH: &str = "/windlass/v1/dead-letters";
 
+/// Of a page of the list.
+const MEMBER: &str = "dead_letters";
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum DeadLettersCommand {
     /// List dead letters, the oldest first.
@@ -133,8 +136,19 @@ async fn list(client: &Client, format: OutputFormat, filter: Filter) -> anyhow::
         .iter()
         .filter_map(|(name, value)| Some((*name, value.as_deref()?)))
         .collect();
-    let letters = client.items(PATH, &query, "dead_letters").await?;
-    output::dead_letters(format, &letters)
+    let mut list = output::DeadLetterList::new(format);
+    let mut page = client.page(PATH, &query, MEMBER, None).await?;
+    loop {
+        let next = match page.1.as_deref() {
+            Some(marker) => client.page(PATH, &query, MEMBER, Some(marker)).await?,
+            None => (Vec::new(), None),
+        };
+        let is_last = next.0.is_empty();
+        if !list.show(&page.0, is_last)? || is_last {
+            return Ok(());
+        }
+        page = next;
+    }
 }
 
 /// The time from which letters are listed; `None`: from the first.

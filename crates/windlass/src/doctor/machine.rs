@@ -1,10 +1,11 @@
-//! What the daemon needs of its machine: the port, open files, memory, and time to stop.
+//! What the daemon needs of its machine: the port, its certificate, open files, memory, and time to stop.
 
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
 
 use windlass_adapters::targets::{FunctionKind, FunctionSettings};
+use windlass_admin::Tls;
 use windlass_core::time::display_duration;
 
 use super::{Finding, memory_limit};
@@ -134,6 +135,20 @@ pub(super) fn drain_timeout(timeout: Duration) -> Finding {
         ),
         "give the container more time (terminationGracePeriodSeconds, stop_grace_period)",
     )
+}
+
+/// One that cannot be used is an error of the configuration.
+pub(super) fn certificate(tls: &Tls) -> Vec<Finding> {
+    const SUBJECT: &str = "tls.certificate";
+    let warnings = tls.warnings().into_iter();
+    let warnings: Vec<_> = warnings
+        .map(|it| Finding::warning(SUBJECT, it.found, it.remedy))
+        .collect();
+    if warnings.is_empty() {
+        let found = format!("the certificate expires at {}", tls.expires_at());
+        return vec![Finding::ok(SUBJECT, found)];
+    }
+    warnings
 }
 
 #[cfg(test)]

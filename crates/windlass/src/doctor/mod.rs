@@ -79,6 +79,7 @@ async fn check(config: &Config) -> Vec<Finding> {
     let (of_store, used_by) = store::check(&config.store);
     let mut findings = of_store;
     findings.push(machine::port(config.listen.address, used_by.as_deref()));
+    findings.extend(config.listen.tls.iter().flat_map(machine::certificate));
     findings.push(machine::open_file_limit(config.engine.invocation_limit));
     findings.push(machine::memory(config));
     findings.push(machine::drain_timeout(config.engine.drain_timeout));

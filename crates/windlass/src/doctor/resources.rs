@@ -87,12 +87,6 @@ async fn credentials(adapters: &Adapters, at_aws: bool) -> Option<Finding> {
 
 /// Adds the checks of everything that the configuration names.
 pub(super) fn add_checks(checks: &mut Checks, config: &Config, adapters: &Arc<Adapters>) {
-    for (name, settings) in &config.adapters.functions {
-        add_function(checks, config, adapters, name, settings);
-    }
-    for name in lambda_functions(config) {
-        add_lambda_function(checks, adapters, name);
-    }
     let uses = uses(config, adapters);
     let at_aws = uses.all().any(|arn| adapters.is_at_aws(arn));
     // Requests to other servers are signed, too.
@@ -101,6 +95,12 @@ pub(super) fn add_checks(checks: &mut Checks, config: &Config, adapters: &Arc<Ad
         checks.add(CREDENTIALS, async move {
             credentials(&adapters, at_aws).await.into_iter().collect()
         });
+    }
+    for (name, settings) in &config.adapters.functions {
+        add_function(checks, config, adapters, name, settings);
+    }
+    for name in lambda_functions(config) {
+        add_lambda_function(checks, adapters, name);
     }
     for source in uses.sources {
         let subject = format!("source {source}");
@@ -325,6 +325,11 @@ fn failed(subject: String, error: &PortError) -> Finding {
     let found = chain(error);
     match error.fault {
         Fault::Throttled { .. } => Finding::warning(subject, found, "try again later"),
+        // Those with a remedy of their own have it there.
+        Fault::Transient | Fault::TimedOut if !found.contains("; ") => {
+            let remedy = "check its endpoint, and that this machine can reach it";
+            Finding::wrong(subject, found, Some(remedy))
+        }
         Fault::Transient
         | Fault::TimedOut
         | Fault::Denied

@@ -15,7 +15,7 @@ mod replays;
 mod status;
 mod table;
 
-pub(crate) use dead_letters::{dead_letters, print_payload};
+pub(crate) use dead_letters::{DeadLetterList, print_payload};
 pub(crate) use replays::{dry_run, replay, replays};
 pub(crate) use status::{function_label, functions_table, label, status_table};
 pub(crate) use table::terminal_width;
@@ -97,11 +97,15 @@ pub(crate) fn statuses(
     format: OutputFormat,
     reports: &[MappingReport],
     functions: &[FunctionReport],
+    warnings: &[String],
 ) -> anyhow::Result<String> {
     match format {
         OutputFormat::Table => {
             let width = terminal_width();
+            let warnings = warnings.iter().map(|text| format!("warning: {text}"));
+            let warnings = warnings.collect::<Vec<_>>().join("\n");
             let parts = [
+                Some(warnings).filter(|it| !it.is_empty()),
                 Some(status_table(reports, width)),
                 functions_table(functions, width),
             ];

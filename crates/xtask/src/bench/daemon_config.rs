@@ -11,6 +11,9 @@ const CONSUMER: &str = "/consumer/bench:1700000000";
 /// The number of the queue follows.
 const QUEUE: &str = "arn:aws:sqs:us-east-1:000000000000:bench";
 
+/// A function that answers where those of the mappings fail.
+pub(super) const ANSWERS: &str = "answers";
+
 /// The text of a configuration. `endpoint` is that of the source and its function.
 pub(super) fn text(
     load: &Load,
@@ -25,6 +28,7 @@ pub(super) fn text(
         Function::AnswersLate => url("late"),
         Function::AnswersMuch => url("large"),
         Function::Hangs => url("hang"),
+        Function::Fails => url("missing"),
         Function::Process => {
             let program = programs_dir.join("windlass-emulator");
             let (program, shards) = (program.display(), load.shards);
@@ -47,6 +51,9 @@ pub(super) fn text(
     if load.is_replay {
         return text;
     }
+    if load.function == Function::Fails {
+        text.push_str(&format!("  {ANSWERS}: {}\n", url("function")));
+    }
     text.push_str("mappings:\n");
     for number in 0..load.mappings {
         text.push_str(&format!(
@@ -56,6 +63,9 @@ pub(super) fn text(
         text.push_str(&source_members(load, number));
         if load.function == Function::AnswersMuch {
             text.push_str("    FunctionResponseTypes: [ReportBatchItemFailures]\n");
+        }
+        if load.function == Function::Fails {
+            text.push_str("    MaximumRetryAttempts: 0\n");
         }
     }
     text

@@ -216,6 +216,12 @@ pub(super) fn memory_of(program: &Program, name: &str) -> Result<u64> {
     memory_in(&text, name).with_context(|| format!("{path} has no {name}"))
 }
 
+/// Begins to measure the peak of its resident memory (`VmHWM`) anew.
+pub(super) fn reset_peak(program: &Program) -> Result<()> {
+    let path = format!("/proc/{}/clear_refs", program.pid());
+    fs::write(&path, "5").with_context(|| format!("writing {path}"))
+}
+
 fn memory_in(status: &str, name: &str) -> Option<u64> {
     let line = status.lines().find_map(|line| line.strip_prefix(name))?;
     let kib = line.strip_prefix(':')?.trim().strip_suffix("kB")?;

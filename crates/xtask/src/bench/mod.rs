@@ -12,6 +12,7 @@ mod fan_out;
 mod filter;
 mod idle;
 mod lanes;
+mod letters;
 mod measure;
 mod peak;
 mod process;
@@ -58,6 +59,8 @@ enum Part {
     Filter(filter::Options),
     /// Measure functions as local processes, compared with the same function over HTTP
     Process(process::Options),
+    /// Measure dead letters: a page of the list, and a redrive of all
+    Letters(letters::Options),
     /// Measure queues: CPU per message compared with the floor, messages a second, times
     Sqs(sqs::Options),
     /// Measure a ParallelizationFactor of 10, compared with 1
@@ -118,6 +121,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     match &options.part {
         Some(Part::Filter(options)) => return filter::run(options),
         Some(Part::Process(options)) => return process::run(options),
+        Some(Part::Letters(options)) => return letters::run(options),
         Some(Part::Sqs(options)) => return sqs::run(options),
         Some(Part::Lanes(options)) => return lanes::run(options),
         Some(Part::Replays(options)) => return replays::run(options),
@@ -145,6 +149,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         idle::smoke(&launcher)?;
         answers::smoke(&launcher)?;
         queues::smoke(&launcher)?;
+        letters::smoke(&launcher)?;
         process::smoke(&launcher)?;
         sqs::smoke(&launcher)?;
         lanes::smoke(&launcher)?;

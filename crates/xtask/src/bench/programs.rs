@@ -14,7 +14,7 @@ use anyhow::{Context as _, Result, bail};
 use serde_json::{Value, json};
 
 use super::{BATCH_SIZE, daemon_config};
-use crate::command::{last_lines, program};
+use crate::command::{last_lines, program, read_output};
 use crate::http;
 use crate::process::sleep;
 use crate::watchdog::Watchdog;
@@ -139,6 +139,8 @@ pub(super) enum Function {
     AnswersMuch,
     /// Accepts the request and never responds.
     Hangs,
+    /// With an error, at once.
+    Fails,
 }
 
 /// Counters of the source since its start.
@@ -264,6 +266,15 @@ impl Launcher<'_> {
         Ok(command)
     }
 
+    /// Runs a command that calls a daemon, to its end.
+    pub(super) fn run_client(&self, daemon: &Program, arguments: &[&str]) -> Result<()> {
+        let port = daemon.api.context("the program has no API")?;
+        let mut command = program(self.programs_dir.join("windlass"));
+        command.args(arguments);
+        command.args(["--endpoint", &format!("http://127.0.0.1:{port}")]);
+        read_output(&mut command).map(drop)
+    }
+
     fn floor(&self, load: &Load, source: &Source, read_interval: Duration) -> Command {
         let mut command = program(self.programs_dir.join("windlass-emulator"));
         command.args(["floor", "--source", &source.endpoint()]);
@@ -357,6 +368,16 @@ impl Program {
         self.child.id()
     }
 
+    /// The body of an answer of its API.
+    pub(super) fn get(&self, path: &str) -> Result<String> {
+        let port = self.api.context("the program has no API")?;
+        let answer = http::send(port, "GET", path, &[], "")?;
+        if answer.status != 200 {
+            bail!("{path} answers {}: {}", answer.status, answer.body);
+        }
+        Ok(answer.body)
+    }
+
     /// Starts a replay of all records that are ever released.
     fn start_replay(&mut self, load: &Load) -> Result<()> {
         let port = self.api.context("the program has no API")?;
@@ -385,9 +406,8 @@ impl Program {
 
     /// The value of an integer metric without labels.
     pub(super) fn metric(&self, name: &str) -> Result<u64> {
-        let port = self.api.context("the program has no API")?;
-        let answer = http::send(port, "GET", "/metrics", &[], "")?;
-        metric_in(&answer.body, name).with_context(|| format!("the metrics have no {name}"))
+        let metrics = self.get("/metrics")?;
+        metric_in(&metrics, name).with_context(|| format!("the metrics have no {name}"))
     }
 
     /// Fails, with the end of the log, if the program has ended.

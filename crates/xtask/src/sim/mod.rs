@@ -38,7 +38,7 @@ pub(crate) struct Options {
     #[arg(long, conflicts_with = "fresh")]
     mutants: bool,
     /// Only the mutants with these names, or of these kinds of world (`shard`, `queue`, `slot`,
-    /// `stream`, `process`)
+    /// `stream`, `process`, `redrive`)
     #[arg(long, requires = "mutants", value_delimiter = ',')]
     only: Vec<String>,
 }

@@ -130,3 +130,20 @@ async fn the_redrive_policy_names_the_dead_letter_queue() {
         );
     }
 }
+
+#[tokio::test]
+async fn the_clock_of_a_queue_is_read_from_its_answers() {
+    let (http, clients) = TestHttp::new();
+    let arn = Arn::parse("arn:aws:sqs:us-east-1:123456789012:jobs.fifo").unwrap();
+    let sender = SqsSender::new(&clients, &arn);
+    assert_eq!(sender.clock_difference(), None);
+    let date = [("date", "Sun, 06 Nov 1994 08:49:37 GMT")];
+    http.respond_with(200, &date, b"{\"QueueUrl\": \"http://localhost/jobs\"}");
+    sender.dead_letter_queue().await.unwrap();
+    // It is decades behind.
+    assert!(
+        sender
+            .clock_difference()
+            .is_some_and(|it| it < -1_000_000_000)
+    );
+}

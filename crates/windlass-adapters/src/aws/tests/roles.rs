@@ -3,18 +3,19 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use aws_smithy_types::DateTime;
-use aws_smithy_types::date_time::Format;
+use bytes::Bytes;
 use futures::future::join_all;
 use windlass_core::arn::{Arn, SourceArn};
 use windlass_core::ids::ShardId;
-use windlass_core::outcome::Fault;
+use windlass_core::mapping::MappingId;
+use windlass_core::outcome::{Fault, Outcome};
 use windlass_core::position::{Cursor, Position};
-use windlass_engine::ports::{PortError, chain};
+use windlass_engine::ports::{Invocation, PortError, Purpose, Target as _, chain};
 
 use super::{ReadOnce as _, limits};
 use crate::aws::kinesis::KinesisReader;
 use crate::aws::{ArnPattern, Aws, AwsSettings, Role, RoleRule, source_exists};
+use crate::targets::LambdaTarget;
 use crate::tests::test_http::{Request, TestHttp};
 
 const OF_THE_ROLE: &str = "arn:aws:kinesis:eu-west-1:111122223333:stream/s";
@@ -49,26 +50,12 @@ async fn aws(rules: &[(&str, Role)]) -> (TestHttp, Aws) {
         assume_roles: rules.collect(),
         ..AwsSettings::default()
     };
-    let aws = Aws::with(&settings, Some(http.shared()), None).await;
+    let aws = Aws::with_http(&settings, http.shared()).await;
     (http, aws)
 }
 
 async fn with_role() -> (TestHttp, Aws) {
     aws(&[("arn:aws:kinesis:*:111122223333:*", role())]).await
-}
-
-/// What STS answers: keys that expire after this time.
-fn assumed(key: &str, lifetime: Duration) -> String {
-    let expiry = DateTime::from(std::time::SystemTime::now() + lifetime);
-    let expiry = expiry.fmt(Format::DateTime).unwrap();
-    format!(
-        "<AssumeRoleResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\"><AssumeRoleResult>\
-         <AssumedRoleUser><Arn>arn:aws:sts::111122223333:assumed-role/reader/windlass</Arn>\
-         <AssumedRoleId>A:windlass</AssumedRoleId></AssumedRoleUser><Credentials>\
-         <AccessKeyId>{key}</AccessKeyId><SecretAccessKey>secret</SecretAccessKey>\
-         <SessionToken>token of {key}</SessionToken><Expiration>{expiry}</Expiration></Credentials>\
-         </AssumeRoleResult></AssumeRoleResponse>"
-    )
 }
 
 async fn describe(aws: &Aws, arn: &str) -> Result<(), PortError> {
@@ -78,7 +65,7 @@ async fn describe(aws: &Aws, arn: &str) -> Result<(), PortError> {
 }
 
 fn is_sts(request: &Request) -> bool {
-    !request.headers.contains_key("x-amz-target")
+    request.headers["authorization"].contains("/sts/")
 }
 
 /// Who made each call since the last time: a key, and `sts` before those of STS.
@@ -102,7 +89,7 @@ fn callers(http: &TestHttp) -> Vec<String> {
 #[tokio::test(start_paused = true)]
 async fn what_a_rule_matches_is_called_with_its_role() {
     let (http, aws) = with_role().await;
-    http.respond_once(200, &assumed("ROLE", HOUR));
+    http.assume_once("ROLE", HOUR);
     http.respond_once(200, STREAM);
     describe(&aws, OF_THE_ROLE).await.unwrap();
     let requests = http.requests();
@@ -145,7 +132,7 @@ async fn the_first_rule_that_matches_applies() {
             "role%2Fother",
         ),
     ] {
-        http.respond_once(200, &assumed("ROLE", HOUR));
+        http.assume_once("ROLE", HOUR);
         http.respond_once(200, STREAM);
         describe(&aws, arn).await.unwrap();
         let body = String::from_utf8(http.requests().remove(0).body).unwrap();
@@ -157,7 +144,7 @@ async fn the_first_rule_that_matches_applies() {
 #[tokio::test(start_paused = true)]
 async fn all_that_call_with_a_role_share_one_call_of_sts() {
     let (http, aws) = with_role().await;
-    http.respond_once(200, &assumed("ROLE", HOUR));
+    http.assume_once("ROLE", HOUR);
     http.respond(br#"{"Records":[],"NextShardIterator":"next"}"#);
     let arn = Arn::parse(OF_THE_ROLE).unwrap();
     let cursor = Cursor {
@@ -184,13 +171,13 @@ async fn all_that_call_with_a_role_share_one_call_of_sts() {
 async fn keys_are_renewed_before_they_expire() {
     let (http, aws) = with_role().await;
     http.respond(STREAM.as_bytes());
-    http.respond_once(200, &assumed("FIRST", HOUR));
+    http.assume_once("FIRST", HOUR);
     describe(&aws, OF_THE_ROLE).await.unwrap();
     tokio::time::advance(Duration::from_secs(54 * 60)).await;
     describe(&aws, OF_THE_ROLE).await.unwrap();
     assert_eq!(callers(&http), ["sts none", "FIRST", "FIRST"]);
     tokio::time::advance(Duration::from_secs(90)).await;
-    http.respond_once(200, &assumed("SECOND", HOUR));
+    http.assume_once("SECOND", HOUR);
     describe(&aws, OF_THE_ROLE).await.unwrap();
     assert_eq!(callers(&http), ["sts none", "SECOND"]);
 }
@@ -199,7 +186,7 @@ async fn keys_are_renewed_before_they_expire() {
 async fn keys_stay_in_use_while_sts_fails() {
     let (http, aws) = with_role().await;
     http.respond(STREAM.as_bytes());
-    http.respond_once(200, &assumed("FIRST", HOUR));
+    http.assume_once("FIRST", HOUR);
     describe(&aws, OF_THE_ROLE).await.unwrap();
     tokio::time::advance(Duration::from_secs(56 * 60)).await;
     http.respond_once(500, "");
@@ -235,7 +222,7 @@ async fn a_role_that_cannot_be_assumed_is_a_denial_with_a_remedy() {
     }
     assert_eq!(callers(&http), ["sts none"], "a denial is not repeated");
     tokio::time::advance(Duration::from_secs(60)).await;
-    http.respond_once(200, &assumed("ROLE", HOUR));
+    http.assume_once("ROLE", HOUR);
     http.respond_once(200, STREAM);
     describe(&aws, OF_THE_ROLE).await.unwrap();
 }
@@ -243,11 +230,11 @@ async fn a_role_that_cannot_be_assumed_is_a_denial_with_a_remedy() {
 #[tokio::test(start_paused = true)]
 async fn rejected_keys_of_a_role_are_replaced() {
     let (http, aws) = with_role().await;
-    http.respond_once(200, &assumed("FIRST", HOUR));
+    http.assume_once("FIRST", HOUR);
     http.respond_once(400, r#"{"__type":"ExpiredTokenException"}"#);
     let error = describe(&aws, OF_THE_ROLE).await.unwrap_err();
     assert_eq!(error.fault, Fault::Denied);
-    http.respond_once(200, &assumed("SECOND", HOUR));
+    http.assume_once("SECOND", HOUR);
     http.respond_once(200, STREAM);
     describe(&aws, OF_THE_ROLE).await.unwrap();
     let expected = ["sts none", "FIRST", "sts none", "SECOND"];
@@ -257,7 +244,7 @@ async fn rejected_keys_of_a_role_are_replaced() {
 #[tokio::test(start_paused = true)]
 async fn a_missing_permission_names_the_role() {
     let (http, aws) = with_role().await;
-    http.respond_once(200, &assumed("ROLE", HOUR));
+    http.assume_once("ROLE", HOUR);
     http.respond_once(400, r#"{"__type":"AccessDeniedException"}"#);
     let text = chain(&describe(&aws, OF_THE_ROLE).await.unwrap_err());
     let remedy = format!("grant kinesis:DescribeStreamSummary on this resource to {ROLE}");
@@ -269,8 +256,35 @@ async fn a_missing_permission_names_the_role() {
 async fn keys_that_seem_expired_are_used() {
     let (http, aws) = with_role().await;
     http.respond(STREAM.as_bytes());
-    http.respond_once(200, &assumed("ROLE", Duration::ZERO));
+    http.assume_once("ROLE", Duration::ZERO);
     describe(&aws, OF_THE_ROLE).await.unwrap();
     describe(&aws, OF_THE_ROLE).await.unwrap();
     assert_eq!(callers(&http), ["sts none", "ROLE", "ROLE"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_function_is_invoked_with_its_role() {
+    let (http, aws) = aws(&[]).await;
+    let function = Arn::parse("arn:aws:lambda:eu-west-1:111122223333:function:f").unwrap();
+    let clients = aws.clients_as(Some(&role()), &function);
+    let target = LambdaTarget::new(&clients.lambda, &function, Some(HOUR), None);
+    let invocation = || Invocation {
+        event: Bytes::from_static(b"{}").into(),
+        purpose: Purpose::Mapping(MappingId::new("14e0db71-5d35-4eb5-b481-8945cf9d10c2")),
+        attempt: 1,
+        max_item_failures: None,
+        returns_state: false,
+        origin: None,
+    };
+    http.respond_with(403, &[], DENIED.as_bytes());
+    let denied = target.invoke(invocation()).await;
+    let cause = Fault::Denied;
+    assert_eq!(denied, Outcome::NotInvoked { cause });
+    assert_eq!(callers(&http), ["sts none"]);
+    tokio::time::advance(Duration::from_secs(60)).await;
+    http.assume_once("ROLE", HOUR);
+    http.respond_once(200, "null");
+    let invoked = target.invoke(invocation()).await;
+    assert_eq!(invoked, Outcome::Success);
+    assert_eq!(callers(&http), ["sts none", "ROLE"]);
 }

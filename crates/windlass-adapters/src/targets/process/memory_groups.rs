@@ -107,12 +107,22 @@ impl MemoryGroups {
 
     /// Makes the group of a process with a limit in bytes.
     pub(super) fn create(&self, limit: u64) -> Result<MemoryGroup, String> {
-        let number = self.last.fetch_add(1, Ordering::Relaxed) + 1;
-        let path = self.directory.join(format!("{PROCESS}{number}"));
-        fs::create_dir(&path).map_err(|error| describe("creating", &path, &error))?;
-        let group = MemoryGroup(path);
+        let group = self.create_next()?;
         group.limit(limit)?;
         Ok(group)
+    }
+
+    fn create_next(&self) -> Result<MemoryGroup, String> {
+        loop {
+            let number = self.last.fetch_add(1, Ordering::Relaxed) + 1;
+            let path = self.directory.join(format!("{PROCESS}{number}"));
+            match fs::create_dir(&path) {
+                Ok(()) => return Ok(MemoryGroup(path)),
+                // A leftover whose processes have not ended yet.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(describe("creating", &path, &error)),
+            }
+        }
     }
 }
 
@@ -258,7 +268,9 @@ mod tests {
     fn a_process_has_a_limited_group_next_to_that_of_the_daemon() {
         let machine = Machine::new();
         let leftover = machine.0.join(OWN).join("windlass-process-7");
-        fs::create_dir_all(&leftover).unwrap();
+        fs::create_dir(&leftover).unwrap();
+        // It cannot be removed, as one that still has a process.
+        machine.write(&format!("{OWN}/windlass-process-2/file"), "");
         let groups = MemoryGroups::take_over(&machine.0).unwrap();
         assert!(!leftover.exists());
         let own = std::process::id().to_string();
@@ -285,7 +297,7 @@ mod tests {
         assert!(group.was_exceeded());
         assert_eq!(group.peak(), Some(67_100_000));
         let other = groups.create(64 << 20).unwrap();
-        assert!(other.path().ends_with("windlass-process-2"));
+        assert!(other.path().ends_with("windlass-process-3"));
     }
 
     #[tokio::test]

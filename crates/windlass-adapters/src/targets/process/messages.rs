@@ -11,7 +11,8 @@ use windlass_engine::ports::Invocation;
 
 use crate::targets::response_walker::Reads;
 
-/// One for each invocation in flight and each request of a process: their number is bounded by those.
+/// One for each invocation in flight, each unit whose records begin to wait and each request of a
+/// process: their number is bounded by those.
 pub(super) type Sender = mpsc::UnboundedSender<Message>;
 
 #[derive(Debug)]

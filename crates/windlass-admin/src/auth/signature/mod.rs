@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use hmac::{Hmac, Mac};
-use http::header::AUTHORIZATION;
+use http::header::{AUTHORIZATION, DATE};
 use http::request::Parts;
 use sha2::{Digest, Sha256};
 use windlass_core::time::Timestamp;
@@ -90,8 +90,14 @@ impl Claim {
             let text = format!("Authorization header requires '{name}' parameter.");
             value.ok_or_else(|| incomplete(text))
         };
-        let time = single(parts, "x-amz-date")?.ok_or_else(|| {
-            incomplete("Authorization header requires existence of a 'X-Amz-Date' header.")
+        let time = match single(parts, "x-amz-date")? {
+            Some(time) => Some(time),
+            None => single(parts, DATE.as_str())?.map(signed_date),
+        };
+        let time = time.ok_or_else(|| {
+            let text = "Authorization header requires existence of either a 'X-Amz-Date' or a 'Date' \
+                        header.";
+            incomplete(text)
         })?;
         Self::new(
             &required(credential, "Credential")?,
@@ -317,6 +323,14 @@ fn unhex(text: &str) -> Option<Vec<u8>> {
     pairs
         .map(|pair| u8::try_from(16 * pair[0] + pair[1]).ok())
         .collect()
+}
+
+/// The time that a `Date` says, in the form of `X-Amz-Date`, in which it may be as well: botocore writes
+/// `Sun, 30 Aug 2015 12:36:00 -0000`, and signs `20150830T123600Z`.
+fn signed_date(date: String) -> String {
+    let time = jiff::fmt::rfc2822::parse(&date).ok();
+    let seconds = time.and_then(|time| u64::try_from(time.timestamp().as_second()).ok());
+    seconds.map_or(date, display_time)
 }
 
 /// `YYYYMMDDTHHMMSSZ`

@@ -119,6 +119,49 @@ fn signed(method: &str, target: &str, body: &[u8], expires: Option<u64>) -> Requ
     request
 }
 
+/// Botocore signs a `Date` that its caller has set, in place of `X-Amz-Date`.
+#[test]
+fn a_date_takes_the_place_of_x_amz_date() {
+    let body = b"{}";
+    let of_botocore = "2eaca3228f61016a16642e32869162a6d4f16f5156ec1bc1c2bd7541d1551809";
+    let (parts, ()) = Request::post("/2017-03-31/tags/a%2Fb//c/?b=a%20b&a=%2F&a=1")
+        .header("host", "127.0.0.1:9870")
+        .header("date", "Sun, 30 Aug 2015 12:36:00 -0000")
+        .header("x-amz-meta", " a   b ")
+        .header(
+            AUTHORIZATION,
+            format!(
+                "AWS4-HMAC-SHA256 Credential={ID}/20150830/us-east-1/lambda/aws4_request, \
+                 SignedHeaders=date;host;x-amz-meta, Signature={of_botocore}"
+            ),
+        )
+        .body(())
+        .unwrap()
+        .into_parts();
+    assert_eq!(check(&parts, body, NOW), Ok(()));
+    check(&parts, b"{ }", NOW).unwrap_err();
+    let late = NOW.shifted(6 * 60_000);
+    let expired = "Signature expired: 20150830T123600Z is now";
+    refused(&parts, body, late, Code::InvalidSignature, expired);
+    let mut other = parts;
+    let gmt = HeaderValue::from_static("Sun, 30 Aug 2015 12:36:01 GMT");
+    other.headers.insert("date", gmt);
+    refused(&other, body, NOW, Code::InvalidSignature, "does not match");
+    let words = HeaderValue::from_static("yesterday");
+    other.headers.insert("date", words);
+    refused(&other, body, NOW, Code::InvalidSignature, "ISO-8601");
+    // The other header goes first.
+    other
+        .headers
+        .insert("x-amz-date", HeaderValue::from_static("20150830T123600Z"));
+    refused(&other, body, NOW, Code::InvalidSignature, "does not match");
+    // Of AWS's signer, whose string to sign has the same time in either header.
+    let (mut parts, ()) = signed("GET", "/a?b=c", b"", None).into_parts();
+    let signed_at = parts.headers.remove("x-amz-date").unwrap();
+    parts.headers.insert("date", signed_at);
+    assert!(Claim::parse(&parts).is_ok_and(|claim| claim.check(REGION, NOW).is_ok()));
+}
+
 const REQUESTS: [(&str, &str, &[u8]); 4] = [
     (
         "GET",
@@ -297,7 +340,10 @@ fn what_is_incomplete_is_named() {
     let mut parts = whole.clone();
     parts.headers.remove("x-amz-date");
     let error = Claim::parse(&parts).unwrap_err();
-    assert!(error.message.contains("'X-Amz-Date' header"), "{error}");
+    assert!(
+        error.message.contains("'X-Amz-Date' or a 'Date' header"),
+        "{error}"
+    );
     let mut parts = whole;
     let without = HeaderValue::from_str(&value.replace("host;", "")).unwrap();
     parts.headers.insert(AUTHORIZATION, without);
