@@ -15,6 +15,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use windlass_tests::daemon;
 
+mod apply;
 mod clients;
 mod configuration;
 mod dead_letters;

@@ -8,7 +8,9 @@ use serde_json::Value;
 use uuid::Uuid;
 use windlass_core::arn::{Arn, ArnScope, SourceKind, StreamKind};
 use windlass_core::function::FunctionName;
-use windlass_core::mapping::{Change, DesiredState, MappingId, MappingRow, Revision, latest};
+use windlass_core::mapping::{
+    Change, DesiredState, MappingId, MappingRow, Origin, Revision, latest,
+};
 use windlass_core::outcome::{Fault, Swap};
 use windlass_core::spec::MappingSpec;
 use windlass_core::time::Timestamp;
@@ -94,6 +96,15 @@ impl Control {
 
     pub(crate) async fn create(&self, spec: &MappingSpec, who: &str) -> Result<Value, ApiError> {
         let checked = validate::create(spec, self.parts.clock.wall())?;
+        self.create_checked(checked, Origin::Api, who).await
+    }
+
+    pub(crate) async fn create_checked(
+        &self,
+        checked: Checked,
+        origin: Origin,
+        who: &str,
+    ) -> Result<Value, ApiError> {
         let (function_arn, unchecked) = self.function(&checked.function).await?;
         let answered = self.check_source_exists(&checked).await?;
         let enabled = checked.enabled != Some(false);
@@ -113,7 +124,7 @@ impl Control {
             change: Change::Created,
             created: latest(answered, now),
             last_modified: now,
-            from_config: false,
+            origin,
         };
         let line = mapping_line(now, who, None, &row);
         for _ in 0..WRITE_ATTEMPTS {
@@ -204,11 +215,7 @@ impl Control {
             if current.desired == DesiredState::Deleted || is_updating {
                 return Err(in_use("delete"));
             }
-            let next = MappingRow {
-                desired: DesiredState::Deleted,
-                change: Change::Deleted,
-                ..current.next_revision(self.parts.clock.wall())
-            };
+            let next = current.deleted(self.parts.clock.wall());
             let line = mapping_line(next.last_modified, who, Some(&current), &next);
             let put = self
                 .store()

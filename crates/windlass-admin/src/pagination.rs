@@ -43,7 +43,7 @@ fn last_shown(marker: &str) -> Result<MappingId, ApiError> {
 #[cfg(test)]
 mod tests {
     use windlass_core::arn::{Arn, SourceArn};
-    use windlass_core::mapping::{Change, DesiredState, Revision};
+    use windlass_core::mapping::{Change, DesiredState, Origin, Revision};
     use windlass_core::spec::MappingSpec;
     use windlass_core::time::Timestamp;
 
@@ -60,7 +60,7 @@ mod tests {
             change: Change::Created,
             created: Timestamp::EPOCH,
             last_modified: Timestamp::EPOCH,
-            from_config: false,
+            origin: Origin::Api,
         };
         (0..count).map(row).collect()
     }

@@ -24,7 +24,9 @@ use crate::errors::{ApiError, Code};
 use crate::metrics::{Metrics, UPKEEP_INTERVAL};
 use crate::rebinding_guard::{AllowedHost, RebindingGuard};
 use crate::state::{Readiness, ServerState, StoreCheck};
-use crate::{dead_letters, health, history, openapi, parks, redrive, replays, seek, status};
+use crate::{
+    config_mappings, dead_letters, health, history, openapi, parks, redrive, replays, seek, status,
+};
 
 /// For requests in progress when the server stops.
 const STOP_TIMEOUT: Duration = Duration::from_secs(1);
@@ -162,6 +164,7 @@ fn router(state: Arc<ServerState>) -> Router {
     in_time
         .merge(seek::job_routes())
         .merge(redrive::job_routes())
+        .merge(config_mappings::job_routes())
         .fallback(unknown)
         .method_not_allowed_fallback(unknown)
         .layer(middleware::from_fn_with_state(

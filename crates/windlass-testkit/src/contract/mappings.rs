@@ -1,6 +1,6 @@
 //! Mappings: unique by id and by source and function, changed only at the expected revision.
 
-use windlass_core::mapping::{Change, DesiredState, MappingRow, Revision};
+use windlass_core::mapping::{Change, DesiredState, MappingRow, Origin, Revision};
 use windlass_core::outcome::Swap;
 use windlass_core::time::Timestamp;
 use windlass_engine::ports::Store;
@@ -17,7 +17,7 @@ pub(super) async fn are_read_back_unchanged(store: &dyn Store) {
         desired: DesiredState::Disabled,
         change: Change::Updated,
         revision: Revision(7),
-        from_config: true,
+        origin: Origin::Configuration,
         last_modified: Timestamp::from_millis(4_102_444_800_000),
         function_arn: function("f:$LATEST"),
         ..row(2)
@@ -129,7 +129,7 @@ pub(super) async fn change_only_at_the_expected_revision(store: &dyn Store) {
         desired: DesiredState::Disabled,
         change: Change::Disabled,
         last_modified: Timestamp::from_millis(1),
-        from_config: true,
+        origin: Origin::Configuration,
         function_arn: function("g"),
         spec: row(9).spec,
         source: row(9).source,

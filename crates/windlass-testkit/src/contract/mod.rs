@@ -18,7 +18,7 @@ use std::sync::Arc;
 use windlass_core::arn::{Arn, SourceArn};
 use windlass_core::ids::{SequenceNumber, ShardId};
 use windlass_core::lease::{Lease, LeaseKey, Unit, WorkerId};
-use windlass_core::mapping::{Change, DesiredState, MappingId, MappingRow, Revision};
+use windlass_core::mapping::{Change, DesiredState, MappingId, MappingRow, Origin, Revision};
 use windlass_core::outcome::Swap;
 use windlass_core::position::{Checkpoint, Position};
 use windlass_core::spec::MappingSpec;
@@ -120,7 +120,7 @@ fn row(number: u32) -> MappingRow {
         change: Change::Created,
         created: Timestamp::from_millis(1_732_552_345_678),
         last_modified: Timestamp::from_millis(0),
-        from_config: false,
+        origin: Origin::Api,
     }
 }
 
