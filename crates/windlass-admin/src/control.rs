@@ -22,11 +22,15 @@ use windlass_engine::supervisor::{Operator, Wakeup};
 
 use crate::errors::{ApiError, Code};
 use crate::history::mapping_line;
+use crate::pagination::Page;
 use crate::problems::{MappingProblems, UncheckedFunction};
-use crate::{pagination, rendering};
+use crate::rendering;
 
 /// Attempts at a conditional write before it fails as contended.
 pub(crate) const WRITE_ATTEMPTS: usize = 10;
+
+/// Rows that are read at a time in the search for those of a function.
+const SEARCHED_ROWS: usize = 1_000;
 
 pub struct ControlParts {
     pub store: Arc<dyn Store>,
@@ -162,12 +166,21 @@ impl Control {
         let (source, function) = (event_source_arn.as_deref(), function_name.as_deref());
         let function = validate::list(source, function, max_items.as_deref())?;
         let function = function.map(|name| name.resolve(&self.parts.home));
-        let mut rows = self.store().mappings().await?;
-        rows.retain(|row| {
-            let of_source = source.is_none_or(|arn| row.source.as_str() == arn);
-            of_source && function.as_ref().is_none_or(|arn| self.invokes(row, arn))
-        });
-        let (page, next) = pagination::page(rows, marker.as_deref(), max_items.as_deref())?;
+        let mut page = Page::new(marker.as_deref(), max_items.as_deref())?;
+        while 0 < page.room() {
+            let limit = function.as_ref().map_or(page.room(), |_| SEARCHED_ROWS);
+            let rows = self.store().mappings_after(page.after(), source, limit);
+            let rows = rows.await?;
+            let is_last = rows.len() < limit;
+            for row in rows {
+                let is_wanted = function.as_ref().is_none_or(|arn| self.invokes(&row, arn));
+                page.push(row, is_wanted);
+            }
+            if is_last {
+                break;
+            }
+        }
+        let (page, next) = page.finish();
         Ok((page.iter().map(|row| self.shown(row)).collect(), next))
     }
 

@@ -107,6 +107,26 @@ pub(super) fn mappings(db: &Connection) -> rusqlite::Result<Vec<MappingRow>> {
     readable.collect()
 }
 
+/// Steps through no more rows than it needs.
+pub(super) fn mappings_after(
+    db: &Connection,
+    after: Option<&MappingId>,
+    source: Option<&str>,
+    limit: usize,
+) -> rusqlite::Result<Vec<MappingRow>> {
+    let query = format!(
+        "SELECT {MAPPING_COLUMNS} FROM mappings
+         WHERE id > ?1 AND (?2 IS NULL OR source_arn = ?2) ORDER BY id"
+    );
+    let mut statement = db.prepare_cached(&query)?;
+    // Every id is greater than the empty one.
+    let after = after.map_or("", MappingId::as_str);
+    let read = |row: &Row<'_>| readable(read_mapping(row, parse_spec));
+    let rows = statement.query_map(params![after, source], read)?;
+    let readable = rows.filter_map(|row| row.map(Result::ok).transpose());
+    readable.take(limit).collect()
+}
+
 pub(super) fn mapping(db: &Connection, id: &MappingId) -> rusqlite::Result<Option<MappingRow>> {
     mapping_with(db, id, parse_spec)
 }

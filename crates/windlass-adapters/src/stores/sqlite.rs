@@ -275,6 +275,19 @@ impl MappingStore for SqliteStore {
             .await
     }
 
+    async fn mappings_after(
+        &self,
+        after: Option<&MappingId>,
+        source: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<MappingRow>, PortError> {
+        let (after, source) = (after.cloned(), source.map(str::to_owned));
+        let read = move |tx: &Transaction<'_>| {
+            rows::mappings_after(tx, after.as_ref(), source.as_deref(), limit)
+        };
+        self.call("reading a page of the mappings", read).await
+    }
+
     async fn mapping(&self, id: &MappingId) -> Result<Option<MappingRow>, PortError> {
         let id = id.clone();
         self.call("reading a mapping", move |tx| rows::mapping(tx, &id))

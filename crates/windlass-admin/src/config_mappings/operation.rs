@@ -198,7 +198,9 @@ async fn plan(
             let is_live = row.desired != DesiredState::Deleted;
             is_live && row.origin == Origin::Apply && !kept.contains(&row.id)
         });
-        steps.extend(gone.map(Step::delete));
+        let mut gone: Vec<&MappingRow> = gone.collect();
+        gone.sort_by_key(|row| (&row.source, &row.function_arn));
+        steps.extend(gone.into_iter().map(Step::delete));
     }
     Ok(steps)
 }

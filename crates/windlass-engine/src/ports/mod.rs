@@ -398,6 +398,15 @@ pub trait MappingStore: Send + Sync {
     /// Every mapping that this version can read, ordered by id. Those being deleted are included.
     async fn mappings(&self) -> Result<Vec<MappingRow>, PortError>;
 
+    /// The same after an id, up to a number, of all sources or of one. The cost grows with that number, or
+    /// with what is passed by in the search for a source.
+    async fn mappings_after(
+        &self,
+        after: Option<&MappingId>,
+        source: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<MappingRow>, PortError>;
+
     async fn mapping(&self, id: &MappingId) -> Result<Option<MappingRow>, PortError>;
 
     /// Every mapping and every replay whose row or leases have changed since then. The cost depends on

@@ -24,6 +24,47 @@ pub(super) async fn are_read_back_unchanged(store: &dyn Store) {
     };
     assert_eq!(put(store, &two, None).await, Swap::Done);
     assert_eq!(read(store, 2).await, Some(two));
+    let applied = MappingRow {
+        origin: Origin::Apply,
+        ..row(3)
+    };
+    assert_eq!(put(store, &applied, None).await, Swap::Done);
+    assert_eq!(read(store, 3).await, Some(applied));
+}
+
+pub(super) async fn are_read_page_by_page(store: &dyn Store) {
+    for number in [3, 1, 4, 2] {
+        put(store, &row(number), None).await;
+    }
+    let of_same_source = MappingRow {
+        function_arn: function("f:alias"),
+        source: row(2).source,
+        ..row(5)
+    };
+    put(store, &of_same_source, None).await;
+    let (none, one, two) = (None, Some(id(1)), Some(id(2)));
+    let source = of_same_source.source.to_string();
+    let source = Some(source.as_str());
+    for (after, source, limit, expected) in [
+        (&none, None, 10, vec![1, 2, 3, 4, 5]),
+        (&none, None, 2, vec![1, 2]),
+        (&one, None, 2, vec![2, 3]),
+        (&Some(id(5)), None, 2, vec![]),
+        (&none, source, 10, vec![2, 5]),
+        (&none, source, 1, vec![2]),
+        (&two, source, 10, vec![5]),
+        (&none, Some("arn"), 10, vec![]),
+        (&none, None, 0, vec![]),
+    ] {
+        let rows = store.mappings_after(after.as_ref(), source, limit).await;
+        let ids: Vec<_> = rows
+            .expect("the store works")
+            .into_iter()
+            .map(|row| row.id)
+            .collect();
+        let expected: Vec<_> = expected.into_iter().map(id).collect();
+        assert_eq!(ids, expected, "after {after:?}, of {source:?}, {limit}");
+    }
 }
 
 pub(super) async fn are_ordered(store: &dyn Store) {

@@ -32,6 +32,7 @@ use windlass_engine::ports::{ChangeNumber, Changes, CheckpointSave, Store, Store
 pub async fn store(open: impl Fn() -> Arc<dyn Store>) {
     mappings::are_read_back_unchanged(&*open()).await;
     mappings::are_ordered(&*open()).await;
+    mappings::are_read_page_by_page(&*open()).await;
     mappings::have_unique_ids_and_unique_pairs_of_source_and_function(&*open()).await;
     mappings::free_their_pair_when_deleted(&*open()).await;
     mappings::change_only_at_the_expected_revision(&*open()).await;

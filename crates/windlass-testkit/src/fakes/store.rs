@@ -228,6 +228,21 @@ impl MappingStore for FakeStore {
         Ok(readable.cloned().collect())
     }
 
+    async fn mappings_after(
+        &self,
+        after: Option<&MappingId>,
+        source: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<MappingRow>, PortError> {
+        let mut rows = self.mappings().await?;
+        rows.retain(|row| {
+            let is_after = after.is_none_or(|after| *after < row.id);
+            is_after && source.is_none_or(|source| row.source.as_str() == source)
+        });
+        rows.truncate(limit);
+        Ok(rows)
+    }
+
     async fn mapping(&self, id: &MappingId) -> Result<Option<MappingRow>, PortError> {
         self.call("reading a mapping")?;
         if lock(&self.unreadable).contains_key(id) {

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::programs::{Function, Load};
 
-const STREAM: &str = "arn:aws:kinesis:us-east-1:000000000000:stream/bench";
+pub(super) const STREAM: &str = "arn:aws:kinesis:us-east-1:000000000000:stream/bench";
 /// What the ARN of its consumer has after that.
 const CONSUMER: &str = "/consumer/bench:1700000000";
 
