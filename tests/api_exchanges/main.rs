@@ -65,6 +65,7 @@ use windlass_tests::signature::{Signature, keys};
 mod clocks;
 mod document;
 mod history;
+mod mutations;
 
 type Failure = Box<dyn Error>;
 

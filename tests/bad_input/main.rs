@@ -29,6 +29,7 @@ mod records;
 mod redrive;
 mod responses;
 mod shards;
+mod states;
 mod store;
 
 const TIMEOUT: Duration = Duration::from_secs(30);

@@ -20,6 +20,7 @@ mod retries;
 mod rounds;
 mod seek;
 mod slots;
+mod states;
 mod status;
 mod trouble;
 mod windows;
