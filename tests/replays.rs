@@ -53,8 +53,10 @@ impl Setup {
         Daemon::start(self.dir.path(), &config.to_string()).await
     }
 
-    /// Puts records of ten keys, which a replay must deliver if they are of its stretch.
-    fn put(&self, numbers: Range<u64>, is_replayed: bool) -> anyhow::Result<()> {
+    /// Puts records of ten keys, which a replay must deliver if they are of its stretch. Returns the
+    /// bytes of their data.
+    fn put(&self, numbers: Range<u64>, is_replayed: bool) -> anyhow::Result<u64> {
+        let mut bytes = 0;
         for number in numbers {
             let key = (number % 10).to_string();
             let payload = self.live.ledger().put_payload(&self.stream, &key, number);
@@ -63,8 +65,9 @@ impl Setup {
             }
             let kinesis = self.live.kinesis();
             kinesis.put(STREAM, &key, payload.as_bytes())?;
+            bytes += payload.len() as u64;
         }
-        Ok(())
+        Ok(bytes)
     }
 
     async fn until_delivered(&self) -> anyhow::Result<()> {
@@ -292,6 +295,49 @@ async fn a_watch_ends_with_its_replay_and_an_interrupt_leaves_it_running() -> an
 }
 
 #[tokio::test]
+async fn a_dry_run_counts_each_shard_and_starts_nothing() -> anyhow::Result<()> {
+    let setup = Setup::new("replay-dry", 2).await?;
+    let daemon = setup.start().await?;
+    setup.put(0..100, false)?;
+    let from = now().await;
+    let mut bytes = setup.put(100..200, false)?;
+    let kinesis = setup.live.kinesis();
+    kinesis.split_shard(STREAM, "shardId-000000000000")?;
+    bytes += setup.put(200..300, false)?;
+    setup.until_delivered().await?;
+    let start = [
+        "start",
+        "--dry-run",
+        "--mapping",
+        "orders/f",
+        "--function",
+        "again",
+        "--from",
+        &from,
+        "--to",
+        "2999-01-01T00:00:00Z",
+        "--batch-size",
+        "1",
+    ];
+    let in_json = [&start[..], &["-o", "json"]].concat();
+    let both = tokio::try_join!(succeed(&daemon, &start), succeed(&daemon, &in_json));
+    let (table, counted) = both?;
+    assert_eq!(table.lines().count(), 5, "{table}");
+    let counted: Value = serde_json::from_str(&counted)?;
+    let sum = |member: &str| {
+        let shards = counted["shards"].as_array().into_iter().flatten();
+        shards.map(|it| it[member].as_u64().unwrap_or(0)).sum()
+    };
+    let sums: [u64; 4] = ["records", "matching", "batches", "bytes"].map(sum);
+    assert_eq!(sums, [200, 200, 200, bytes], "{counted}");
+    let counts = setup.replayed.ledger().counts();
+    assert_eq!((counts.delivered, counts.batches), (0, 0));
+    assert!(succeed(&daemon, &["list"]).await?.contains("no replays"));
+    daemon.stop().await?;
+    Ok(())
+}
+
+#[tokio::test]
 async fn what_means_nothing_is_refused_and_leaves_nothing() -> anyhow::Result<()> {
     let setup = Setup::new("replay-refused", 2).await?;
     let daemon = setup.start().await?;
@@ -326,6 +372,9 @@ async fn what_means_nothing_is_refused_and_leaves_nothing() -> anyhow::Result<()
             "a name has",
         ),
         (vec!["start", "--name", "a"], 64, "--mapping"),
+        (vec!["start", "--mapping", "orders/f"], 64, "--name"),
+        (of(&["--dry-run", "--watch"]), 64, "cannot be used with"),
+        (of(&["--dry-run", "--function", "a/b"]), 1, "function_name"),
         (vec!["set", "a"], 64, "--rate"),
         (of(&["--from", "-1s", "--to", "-1h"]), 1, "has no records"),
         (

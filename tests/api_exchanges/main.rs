@@ -17,7 +17,8 @@
 //!
 //! UUIDs are written `UUID-1`, `UUID-2`, … in the order of appearance, also in requests. In a body,
 //! `FILTERS 10` stands for ten filters, `TAGS 10` for ten tags and `CHARACTERS 10` for ten characters.
-//! All functions and streams exist, except those named `missing`, `denied` and `silent`.
+//! All functions and streams exist, except those named `missing`, `denied` and `silent`. No call of
+//! what has `forbidden` in its name is permitted.
 
 use std::error::Error;
 use std::net::{SocketAddr, TcpListener};
@@ -42,17 +43,17 @@ use windlass_core::failure::FailureCondition;
 use windlass_core::function::FunctionName;
 use windlass_core::ids::{SequenceNumber, ShardId};
 use windlass_core::lease::{Lease, LeaseKey, Unit, WorkerId};
-use windlass_core::mapping::{DesiredState, MappingId};
+use windlass_core::mapping::{DesiredState, Mapping, MappingId};
 use windlass_core::outcome::Fault;
 use windlass_core::position::{Checkpoint, Position};
 use windlass_core::shard::lineage::Shard;
 use windlass_core::time::Timestamp;
 use windlass_engine::clock::Clock;
-use windlass_engine::jobs::Redriver;
+use windlass_engine::jobs::{DryRuns, Redriver};
 use windlass_engine::memory::Budget;
 use windlass_engine::ports::{
-    DeadLetter, DeadLetterId, DeadLetterLimit, DeadLetterReason, FunctionLookup, Kept,
-    NewDeadLetter, PortError, ResourceLookup, Store, UnreadableMapping,
+    DeadLetter, DeadLetterId, DeadLetterLimit, DeadLetterReason, FunctionLookup, Kept, NeededCall,
+    NewDeadLetter, Permission, PortError, QueueDefaults, ResourceLookup, Store, UnreadableMapping,
 };
 use windlass_engine::settings::EngineSettings;
 use windlass_engine::status::{LeaseCounts, StatusBoard};
@@ -66,6 +67,7 @@ mod clocks;
 mod document;
 mod history;
 mod mutations;
+mod permissions;
 
 type Failure = Box<dyn Error>;
 
@@ -549,16 +551,19 @@ fn control_parts(
         clock,
         problems: MappingProblems::default(),
         home: home(),
+        queues: EngineSettings::default().queue_defaults(),
     }
 }
 
 fn server(parts: ControlParts, auth: AuthSettings) -> Server {
+    let (redriver, dry_runs) = jobs();
     let parts = ServerParts {
         control: Control::new(parts),
         readiness: Readiness::default(),
         metrics: metrics(),
         budget: Budget::new(1024),
-        redriver: redriver(),
+        redriver,
+        dry_runs,
         allowed_hosts: Vec::new(),
         auth,
     };
@@ -568,8 +573,9 @@ fn server(parts: ControlParts, auth: AuthSettings) -> Server {
 
 /// An engine with a store of its own, the stream `orders` with three records in its shard `0`, and the
 /// function `hello`. It runs as long as the tests.
-fn redriver() -> Redriver {
-    static ENGINE: OnceLock<(Runtime, watch::Sender<Stop>, Redriver)> = OnceLock::new();
+fn jobs() -> (Redriver, DryRuns) {
+    type Jobs = (Redriver, DryRuns);
+    static ENGINE: OnceLock<(Runtime, watch::Sender<Stop>, Jobs)> = OnceLock::new();
     let engine = ENGINE.get_or_init(|| {
         let clock = Clock::starting_at(NOON);
         let adapters = FakeAdapters::default();
@@ -587,11 +593,11 @@ fn redriver() -> Redriver {
             settings,
             seed: 1,
         });
-        let redriver = supervisor.redriver();
+        let jobs = (supervisor.redriver(), supervisor.dry_runs());
         let (stop, stopped) = watch::channel(Stop::No);
         let runtime = Runtime::new().expect("threads start");
         runtime.spawn(supervisor.run(stopped));
-        (runtime, stop, redriver)
+        (runtime, stop, jobs)
     });
     engine.2.clone()
 }
@@ -690,6 +696,14 @@ impl ResourceLookup for FakeResources {
             "silent" => Err(error("DescribeStreamSummary of silent", Fault::Transient)),
             _ => Ok(self.answered),
         }
+    }
+
+    fn needed_calls(&self, mapping: &Mapping, _: &QueueDefaults) -> Vec<NeededCall> {
+        permissions::needed_calls(mapping)
+    }
+
+    async fn permission(&self, call: &NeededCall) -> Permission {
+        permissions::permission(call)
     }
 
     /// Two: the second is the child of the first.

@@ -107,6 +107,31 @@ async fn members_of_the_wrong_type() {
 }
 
 #[tokio::test]
+async fn functions_whose_programs_cannot_be_started() {
+    let config = "functions:\n  absent:\n    command: [./absent]\n  text:\n    command: [./windlass.yaml]\n  \
+                  elsewhere:\n    command: [sh]\n    directory: nowhere\n";
+    let says = [
+        "windlass.yaml:3: functions.absent.command: the program ",
+        "/absent does not exist",
+        "windlass.yaml:5: functions.text.command: the program ",
+        "is not executable; allow it with chmod +x",
+        "windlass.yaml:8: functions.elsewhere.directory: the directory ",
+    ];
+    assert_refused(config, &says).await;
+}
+
+#[tokio::test]
+async fn a_check_starts_no_process() {
+    let dir = TempDir::new("starts");
+    let config = "functions:\n  f:\n    command: [sh, -c, 'echo started >started']\n    \
+                  processes: {minimum: 1}\n";
+    std::fs::write(dir.path().join("windlass.yaml"), config).unwrap();
+    let check = run(dir.path(), &["check", "--config", "windlass.yaml"]).await;
+    check.assert(0, &["is valid"]);
+    assert!(!dir.path().join("started").exists());
+}
+
+#[tokio::test]
 async fn duplicate_keys_and_documents() {
     let says = [
         "windlass.yaml:1: listen: ",

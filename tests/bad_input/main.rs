@@ -19,6 +19,7 @@ mod apply;
 mod clients;
 mod configuration;
 mod dead_letters;
+mod doctor;
 mod environment;
 mod log;
 mod names;

@@ -18,6 +18,7 @@ mod kinesis_windows;
 mod lifecycle;
 mod numbered;
 mod outage;
+mod parks;
 mod powertools;
 mod processes;
 mod queue;

@@ -7,6 +7,7 @@ use anyhow::Context;
 use serde_json::{Value, json};
 use windlass_core::time::Timestamp;
 use windlass_emulator::{Emulator, Ledger};
+use windlass_tests::aws::Aws;
 use windlass_tests::daemon::Daemon;
 use windlass_tests::producer::Producer;
 use windlass_tests::servers::Servers;
@@ -32,7 +33,6 @@ async fn stream() -> anyhow::Result<()> {
     let server = Servers::running().start_own("kinesis_mock", &[]).await?;
     let aws = server.aws();
     let arn = aws.create_stream("replay", 2).await?;
-    let name = arn.rsplit_once('/').context("a stream has a name")?.1;
     let (emulator, others) = (emulator().await?, Ledger::new());
     let producer = |ledger| Producer {
         aws: &aws,
@@ -44,6 +44,22 @@ async fn stream() -> anyhow::Result<()> {
     other.put_records(0..100).await?;
     let from = whole_second().await;
     of_stretch.put_records(100..250).await?;
+    split_first(&aws, &arn).await?;
+    of_stretch.put_records(250..400).await?;
+    let to = whole_second().await;
+    other.put_records(400..500).await?;
+    let replay = replay("kinesis", aws.endpoint(), &arn, &emulator, [from, to]).await?;
+    assert_eq!(
+        replay["shards"].as_array().map(Vec::len),
+        Some(4),
+        "{replay}"
+    );
+    Ok(())
+}
+
+/// Splits the first shard of a stream in the middle.
+pub(crate) async fn split_first(aws: &Aws, arn: &str) -> anyhow::Result<()> {
+    let name = arn.rsplit_once('/').context("a stream has a name")?.1;
     let shards = aws
         .kinesis("ListShards", json!({"StreamName": name}))
         .await?;
@@ -60,15 +76,6 @@ async fn stream() -> anyhow::Result<()> {
     });
     aws.kinesis("SplitShard", split).await?;
     aws.until_active(name).await?;
-    of_stretch.put_records(250..400).await?;
-    let to = whole_second().await;
-    other.put_records(400..500).await?;
-    let replay = replay("kinesis", aws.endpoint(), &arn, &emulator, [from, to]).await?;
-    assert_eq!(
-        replay["shards"].as_array().map(Vec::len),
-        Some(4),
-        "{replay}"
-    );
     Ok(())
 }
 
@@ -105,8 +112,6 @@ async fn replay(
         .endpoint(service, endpoint)
         .function("again", &emulator.function_url("again"));
     let daemon = setup.start().await?;
-    let place =
-        |at: Timestamp| json!({"type": "at_timestamp", "timestamp": at.to_rfc3339_millis()});
     let body = json!({
         "name": "again", "event_source_arn": arn, "function_name": "again",
         "from": place(from), "to": place(to), "batch_size": 10,
@@ -122,7 +127,13 @@ async fn replay(
     Ok(replay)
 }
 
-async fn completed(daemon: &Daemon) -> anyhow::Result<Value> {
+/// As the API has it.
+pub(crate) fn place(at: Timestamp) -> Value {
+    json!({"type": "at_timestamp", "timestamp": at.to_rfc3339_millis()})
+}
+
+/// Waits until the replay `again` is completed.
+pub(crate) async fn completed(daemon: &Daemon) -> anyhow::Result<Value> {
     wait::until_some("the replay is completed", TIMEOUT, async || {
         let path = "/windlass/v1/replays/again";
         let (_, replay) = daemon.call("GET", path, None).await?;
@@ -133,7 +144,7 @@ async fn completed(daemon: &Daemon) -> anyhow::Result<Value> {
 }
 
 /// Waits for the next whole second: some servers stamp records with nothing less.
-async fn whole_second() -> Timestamp {
+pub(crate) async fn whole_second() -> Timestamp {
     let since_epoch = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
     let next = Duration::from_secs(since_epoch.as_secs() + 1);
     tokio::time::sleep(next - since_epoch).await;

@@ -33,6 +33,18 @@ while next; do
         exec 5<>/dev/tcp/$host/$port; printf 'garbage\0\r\n\r\n' >&5; cat <&5 >answer.$$; exec 5>&-
         curl -sS -w '%{http_code}\n' -o answer.$$ -X POST "$api/nonsense" >>codes ;;
       flood) yes 'a line of a flood' | head -c 3000000; printf 'a\0b' ;;
+      long) head -c 200000 /dev/zero | tr '\0' x; echo ;;
+      header)
+        curl -sS -o answer.$$ -H 'Lambda-Runtime-Function-Error-Type: InHeader' -d 'not JSON' \
+          "$api/invocation/$id/error"
+        continue ;;
+      trailer)
+        exec 5<>/dev/tcp/${AWS_LAMBDA_RUNTIME_API%:*}/${AWS_LAMBDA_RUNTIME_API#*:}
+        printf 'POST /2018-06-01/runtime/invocation/%s/response HTTP/1.1\r\nhost: x\r\nconnection: close\r\n' $id >&5
+        printf 'transfer-encoding: chunked\r\ntrailer: lambda-runtime-function-error-type\r\n\r\n2\r\n{}\r\n' >&5
+        printf '0\r\nlambda-runtime-function-error-type: InTrailer\r\n\r\n' >&5
+        cat <&5 >answer.$$; exec 5>&-
+        continue ;;
     esac
   fi
   echo "about to record $body"
@@ -52,6 +64,8 @@ async fn a_function_may_fail_in_every_way_and_nothing_is_lost() {
         "error",
         "bare_error",
         "bare",
+        "header",
+        "trailer",
         "unended",
         "large",
         "impatient",
@@ -84,6 +98,8 @@ async fn a_function_may_fail_in_every_way_and_nothing_is_lost() {
         "Runtime exited without providing a reason",
         "Runtime exited with error: signal: killed",
         "Oops",
+        "InHeader",
+        "InTrailer",
         "Function.ResponseSizeTooLarge",
     ] {
         assert!(log.contains(says), "'{says}' is not in:\n{log}");
@@ -97,6 +113,22 @@ async fn a_function_may_fail_in_every_way_and_nothing_is_lost() {
     assert!(printed.contains(" function: "), "{printed}");
     assert!(!log.contains('\0'));
     assert!(processes_in(&dir).is_empty());
+}
+
+#[tokio::test]
+async fn the_log_has_the_start_and_end_of_each_event() {
+    let setup = Setup::start("events", MISBEHAVE, "    timeout: 3s\n").await;
+    let bodies = ["sleep", "exit", "error", "long", "fine"];
+    setup.expect_recorded(&bodies).await;
+    let log = setup.daemon.stop().await.unwrap();
+    // Also of those that ended with their process.
+    let count = |word: &str| log.lines().filter(|line| line.contains(word)).count();
+    let (starts, ends) = (count(": START "), count(": END "));
+    assert!(bodies.len() < starts, "{log}");
+    assert_eq!((ends, count(": REPORT ")), (starts, starts), "{log}");
+    let x = |n| "x".repeat(n);
+    assert!(log.contains(&x(64 * 1024)), "long lines are shown");
+    assert!(!log.contains(&x(64 * 1024 + 1)), "long lines are split");
 }
 
 /// Reports a message as failed, then with an id that is not of the batch, then records it.
@@ -117,7 +149,7 @@ done
 async fn a_message_that_a_process_reports_as_failed_comes_again() {
     let dir = TempDir::new("report");
     write_function(dir.path(), REPORT);
-    let members = "  FunctionResponseTypes: [ReportBatchItemFailures]\n";
+    let members = "  BatchSize: 1\n  FunctionResponseTypes: [ReportBatchItemFailures]\n";
     let setup = Setup::start_mapping(dir, "", members, &[]).await;
     setup.expect_recorded(&["a", "b"]).await;
     let calls = setup.lines("calls", 6).await;
@@ -245,5 +277,10 @@ done
     let setup = Setup::start("memory", script, "    memory: 64MiB\n").await;
     setup.expect_recorded(&["little", "much"]).await;
     let log = setup.daemon.stop().await.unwrap();
-    assert!(log.contains("Runtime exited with error"), "{log}");
+    for says in [
+        "Runtime exited with error",
+        "the memory of functions is limited by",
+    ] {
+        assert!(log.contains(says), "'{says}' is not in:\n{log}");
+    }
 }

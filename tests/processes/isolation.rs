@@ -53,6 +53,23 @@ async fn a_process_has_the_variables_of_lambda_and_not_the_credentials_of_the_da
 }
 
 #[tokio::test]
+async fn a_process_and_its_supervisor_have_sessions_of_their_own() {
+    // A signal to the group of the daemon, as of a terminal, reaches neither.
+    let script = r#"
+session() { sed 's/.*) //' /proc/$1/stat | cut -d' ' -f4; }
+echo $$ $(session $$) >>sessions
+echo $PPID $(session $PPID) >>sessions
+while next; do answer; done
+"#;
+    let setup = Setup::start("sessions", script, "    processes: {minimum: 1}\n").await;
+    for line in setup.lines("sessions", 2).await {
+        let (pid, session) = line.split_once(' ').unwrap();
+        assert_eq!(session, pid);
+    }
+    setup.daemon.stop().await.unwrap();
+}
+
+#[tokio::test]
 async fn a_program_has_none_of_the_files_that_the_daemon_inherited() {
     let script = format!(
         "exec 9</dev/null 17</dev/null; exec {} launch-function {} - ls /proc/self/fd",

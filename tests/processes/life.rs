@@ -18,6 +18,11 @@ async fn a_bash_function_receives_every_message() {
     assert_eq!(function["name"], "f");
     assert!(1 <= function["processes"].as_u64().unwrap(), "{shown}");
     assert!(function["last_start_at"].is_string(), "{shown}");
+    let metrics = setup.daemon.metrics().await.unwrap();
+    for name in ["processes", "busy", "starts_total", "exits_total"] {
+        let series = format!("windlass_function_{name}{{function=\"f\"}} ");
+        assert!(metrics.contains(&series), "{series} is not in:\n{metrics}");
+    }
     let dir = setup.dir.path().to_owned();
     let log = setup.daemon.stop().await.unwrap();
     assert!(processes_in(&dir).is_empty(), "{log}");
@@ -28,29 +33,21 @@ async fn a_bash_function_receives_every_message() {
     }
 }
 
-/// Leaves descendants in sessions of their own, some of them without a parent.
-const ORPHANS: &str = r#"
-setsid sleep 1000 &
-(setsid bash -c 'sleep 1000 & setsid sleep 1000 & disown -a' &)
-trap '' TERM HUP INT
-echo ready >>started
-while next; do echo $body >>seen; sleep 1000; done
-"#;
-
 #[tokio::test]
-async fn no_process_outlives_a_daemon_that_is_killed() {
-    for round in 0..3 {
-        let keys = "    processes: {minimum: 2, maximum: 2}\n";
-        let setup = Setup::start("killed", ORPHANS, keys).await;
-        setup.lines("started", 2).await;
-        if round == 1 {
-            setup.expect_recorded(&["busy"]).await;
-        }
-        assert!(6 <= setup.processes().len());
-        let Setup { dir, daemon, .. } = setup;
-        daemon.kill().await.unwrap();
-        wait_for_no_processes(dir.path()).await;
-    }
+async fn a_process_starts_while_a_batch_is_gathered() {
+    let dir = TempDir::new("gathered");
+    write_function(dir.path(), &format!("echo ready >>started\n{RECORD}"));
+    // The window does not end during the test: the batch is sent when it is full.
+    let members = "  BatchSize: 2\n  MaximumBatchingWindowInSeconds: 300\n";
+    let setup = Setup::start_mapping(dir, "", members, &[]).await;
+    assert!(!setup.dir.path().join("started").exists());
+    setup.send("first");
+    setup.lines("started", 1).await;
+    assert!(!setup.dir.path().join("seen").exists());
+    setup.send("second");
+    setup.lines("seen", 1).await;
+    assert_eq!(setup.lines("started", 1).await.len(), 1);
+    setup.daemon.stop().await.unwrap();
 }
 
 #[tokio::test]
@@ -66,33 +63,6 @@ async fn a_process_ends_with_its_supervisor_and_is_replaced() {
     setup.expect_recorded(&["second"]).await;
     assert_eq!(setup.lines("supervisors", 2).await.len(), 2);
     setup.daemon.stop().await.unwrap();
-}
-
-#[tokio::test]
-async fn descendants_end_with_the_supervisor_too() {
-    let script = format!("echo $PPID >>supervisors\n{ORPHANS}");
-    let keys = "    processes: {minimum: 1, maximum: 1}\n";
-    let setup = Setup::start("orphans", &script, keys).await;
-    setup.lines("started", 1).await;
-    let before = setup.processes();
-    // With the supervisor, and descendants in sessions of their own.
-    assert!(4 <= before.len(), "{before:?}");
-    let supervisor = setup.lines("supervisors", 1).await.remove(0);
-    let killed = std::process::Command::new("kill")
-        .args(["-9", &supervisor])
-        .status();
-    assert!(killed.unwrap().success());
-    until_some("its processes have ended", TIMEOUT, async || {
-        let left = setup.processes();
-        let ended = before.iter().all(|pid| !left.contains(pid));
-        Ok(ended.then_some(()))
-    })
-    .await
-    .unwrap();
-    setup.lines("started", 2).await;
-    let Setup { dir, daemon, .. } = setup;
-    daemon.kill().await.unwrap();
-    wait_for_no_processes(dir.path()).await;
 }
 
 #[tokio::test]

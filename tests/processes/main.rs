@@ -14,6 +14,7 @@ use windlass_tests::wait::until_some;
 mod examples;
 mod failures;
 mod isolation;
+mod kills;
 mod life;
 
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -49,30 +50,17 @@ impl Setup {
     }
 
     async fn start_in(dir: TempDir, keys: &str, variables: &[(&str, &str)]) -> Self {
-        Self::start_mapping(dir, keys, "", variables).await
+        Self::start_mapping(dir, keys, "  BatchSize: 1\n", variables).await
     }
 
-    /// `members` are those of the mapping after its batch size.
+    /// `members` are those of the mapping after its source.
     async fn start_mapping(
         dir: TempDir,
         keys: &str,
         members: &str,
         variables: &[(&str, &str)],
     ) -> Self {
-        let emulator = Emulator::start(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
-        let emulator = emulator.await.expect("a port is free");
-        let attributes = [("VisibilityTimeout", "1")];
-        let queue = emulator
-            .sqs()
-            .create_queue("jobs", &attributes)
-            .expect("the queue is new");
-        let config = format!(
-            "store: sqlite:{}\naws: {{endpoints: {{kinesis: '{endpoint}', sqs: '{endpoint}'}}}}\nfunctions:\n  f:\n    command: \
-             [./function]\n{keys}mappings:\n- FunctionName: f\n  EventSourceArn: {queue}\n  \
-             BatchSize: 1\n{members}",
-            dir.path().join("store").display(),
-            endpoint = emulator.endpoint(),
-        );
+        let (emulator, config) = prepare(dir.path(), keys, members).await;
         let variables = [&[("RUST_LOG", "debug,hyper=warn,aws=warn")], variables].concat();
         let daemon = Daemon::start_with(dir.path(), &config, &variables).await;
         Self {
@@ -114,11 +102,24 @@ impl Setup {
         .await
         .expect("the function runs");
     }
+}
 
-    /// Pids of the processes whose working directory is that of the function.
-    fn processes(&self) -> Vec<u32> {
-        processes_in(self.dir.path())
-    }
+/// A queue, and the configuration of a daemon with a function on it.
+async fn prepare(dir: &Path, keys: &str, members: &str) -> (Emulator, String) {
+    let emulator = Emulator::start(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
+    let emulator = emulator.await.expect("a port is free");
+    let attributes = [("VisibilityTimeout", "1")];
+    let queue = emulator
+        .sqs()
+        .create_queue("jobs", &attributes)
+        .expect("the queue is new");
+    let config = format!(
+        "store: sqlite:{}\naws: {{endpoints: {{kinesis: '{endpoint}', sqs: '{endpoint}'}}}}\nfunctions:\n  f:\n    command: \
+         [./function]\n{keys}mappings:\n- FunctionName: f\n  EventSourceArn: {queue}\n{members}",
+        dir.join("store").display(),
+        endpoint = emulator.endpoint(),
+    );
+    (emulator, config)
 }
 
 fn write_function(dir: &Path, script: &str) {
@@ -127,18 +128,14 @@ fn write_function(dir: &Path, script: &str) {
     std::fs::set_permissions(&file, PermissionsExt::from_mode(0o755)).expect("the file is ours");
 }
 
+/// Pids of the processes whose working directory is this.
 fn processes_in(dir: &Path) -> Vec<u32> {
-    let entries = std::fs::read_dir("/proc").expect("Linux has it").flatten();
-    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
     let inside =
         |pid: &u32| std::fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|it| it == dir);
-    pids.filter(inside).collect()
+    pids().filter(inside).collect()
 }
 
-async fn wait_for_no_processes(dir: &Path) {
-    until_some("no process is left", TIMEOUT, async || {
-        Ok(processes_in(dir).is_empty().then_some(()))
-    })
-    .await
-    .expect("everything ends");
+fn pids() -> impl Iterator<Item = u32> {
+    let entries = std::fs::read_dir("/proc").expect("Linux has it").flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
 }

@@ -7,9 +7,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::future::join_all;
 use windlass_core::arn::{Arn, ArnScope, SourceArn, SourceKind, StreamKind};
+use windlass_core::failure::DestinationArn;
 use windlass_core::function::FunctionName;
 use windlass_core::ids::{SequenceNumber, ShardId};
-use windlass_core::mapping::{MappingId, QueueSource, StreamSource};
+use windlass_core::mapping::{Mapping, MappingId, QueueSource, StreamSource};
 use windlass_core::outcome::Fault;
 use windlass_core::position::{Cursor, Position};
 use windlass_core::replay::ReplayName;
@@ -18,20 +19,25 @@ use windlass_core::time::Timestamp;
 use windlass_engine::clock::Clock;
 use windlass_engine::memory::OneRecord;
 use windlass_engine::ports::{
-    AdapterFactory, BoxError, Destination, DocumentBucket, FunctionLookup, PortError, QueueReader,
-    QueueSender, ReadLimits, ResourceLookup, StreamReader, Target,
+    AdapterFactory, BoxError, Destination, DocumentBucket, FunctionLookup, NeededCall, Permission,
+    PortError, QueueDefaults, QueueReader, QueueSender, ReadLimits, ResourceLookup, StreamReader,
+    Target,
 };
 use windlass_engine::requests::QueueRequests;
 use windlass_engine::status::StatusBoard;
 
 use crate::aws::bucket::S3Bucket;
+use crate::aws::caller::{self, CredentialsFound};
+use crate::aws::checks;
 use crate::aws::dynamodb_streams::DynamoDbStreamsReader;
 use crate::aws::kinesis::KinesisReader;
 use crate::aws::queue_sender::SqsSender;
 use crate::aws::sqs::SqsReader;
-use crate::aws::{Aws, AwsSettings, Partition, source_exists};
+use crate::aws::{
+    Aws, AwsClients, AwsSettings, Partition, ServerClock, Service, look_up_source, source_exists,
+};
 use crate::destinations::{DocumentTemplate, new_destination};
-use crate::targets::process::{ProcessTarget, ProcessTargetParts};
+use crate::targets::process::{MemoryGroups, ProcessTarget, ProcessTargetParts};
 use crate::targets::{FunctionKind, FunctionSettings, HttpTarget, LambdaTarget, find_function};
 use crate::tls_roots::CaBundle;
 
@@ -94,10 +100,15 @@ impl Adapters {
     /// the runtime that is to run them.
     pub fn start_processes(&self, board: &StatusBoard, clock: Clock) {
         self.processes.get_or_init(|| {
-            let functions = self.functions.iter().filter_map(|(name, settings)| {
+            let processes = self.functions.iter().filter_map(|(name, settings)| {
                 let FunctionKind::Process(function) = &settings.kind else {
                     return None;
                 };
+                Some((name, settings, function))
+            });
+            let is_limited = processes.clone().any(|(_, _, it)| it.memory.is_some());
+            let groups = is_limited.then(MemoryGroups::of_daemon).flatten();
+            let targets = processes.filter_map(|(name, settings, function)| {
                 let arn = FunctionName::parse(name)?.resolve(&self.home);
                 let target = ProcessTarget::start(ProcessTargetParts {
                     name: name.clone(),
@@ -107,12 +118,13 @@ impl Adapters {
                     timeout: settings
                         .timeout
                         .unwrap_or(FunctionSettings::DEFAULT_TIMEOUT),
+                    memory_groups: groups.clone(),
                     clock,
                     status: board.function(name),
                 });
                 Some((name.clone(), Arc::new(target)))
             });
-            functions.collect()
+            targets.collect()
         });
     }
 
@@ -173,10 +185,81 @@ impl Adapters {
                 Arc::clone(target) as _
             }
             FunctionKind::Lambda(arn) => {
-                let client = &self.aws.clients_for(arn).lambda;
-                Arc::new(LambdaTarget::new(client, arn, timeout, limit))
+                let clients = self.aws.clients_as(settings.assume_role.as_ref(), arn);
+                Arc::new(LambdaTarget::new(&clients.lambda, arn, timeout, limit))
             }
         })
+    }
+
+    /// Of a function of AWS Lambda.
+    fn lookup_clients_of_function(&self, arn: &Arn) -> AwsClients {
+        let settings = self.settings_of(arn);
+        let role = settings.and_then(|it| it.assume_role.as_ref());
+        self.lookup_aws.clients_as(role, arn)
+    }
+
+    /// The call that invokes a function; `None` if it is not one of AWS Lambda.
+    pub fn call_to_invoke(&self, function: &Arn) -> Option<NeededCall> {
+        let lambda = match self.settings_of(function).map(|it| &it.kind) {
+            Some(FunctionKind::Http(_) | FunctionKind::Process(_)) => None,
+            Some(FunctionKind::Lambda(lambda)) => Some(lambda),
+            None => Some(function),
+        };
+        lambda.map(checks::to_invoke)
+    }
+
+    /// Whether what an ARN names is called at AWS's own endpoint.
+    pub fn is_at_aws(&self, arn: &Arn) -> bool {
+        let service = match arn.service() {
+            "kinesis" => Service::Kinesis,
+            "dynamodb" => Service::DynamoDbStreams,
+            "sqs" => Service::Sqs,
+            "sns" => Service::Sns,
+            "s3" => Service::S3,
+            "lambda" => Service::Lambda,
+            _ => return false,
+        };
+        !self.lookup_aws.home().is_custom(service)
+    }
+
+    /// The daemon's own credentials; `None` if it signs with meaningless ones.
+    ///
+    /// # Errors
+    /// There are none.
+    pub async fn credentials(&self) -> Option<Result<CredentialsFound, BoxError>> {
+        caller::credentials(self.lookup_aws.home()).await
+    }
+
+    /// The ARN of whoever has the daemon's own credentials; `None` if STS has an endpoint other than
+    /// AWS's.
+    ///
+    /// # Errors
+    /// STS cannot be reached, or rejects them.
+    pub async fn caller(&self) -> Option<Result<String, PortError>> {
+        caller::identity(self.lookup_aws.home()).await
+    }
+
+    /// Whether a source exists and can be read, and how many milliseconds its clock is ahead of the
+    /// machine's, if its answer says so.
+    ///
+    /// # Errors
+    /// As those of [`ResourceLookup::source`].
+    pub async fn look_up_source(&self, source: &SourceArn) -> (Result<(), PortError>, Option<i64>) {
+        let (clients, clock) = (
+            self.lookup_aws.clients_for(source.arn()),
+            ServerClock::default(),
+        );
+        let found = look_up_source(&clients, source, &clock).await;
+        (found, clock.difference())
+    }
+
+    /// Whether a destination exists; `None` at AWS, where [`ResourceLookup::permission`] finds it out.
+    pub async fn look_up_destination(
+        &self,
+        destination: &DestinationArn,
+    ) -> Option<Result<(), PortError>> {
+        let clients = self.lookup_aws.clients_for(destination.arn());
+        checks::look_up_destination(&clients, destination).await
     }
 
     /// Reads a stream for the API.
@@ -220,18 +303,20 @@ impl AdapterFactory for Adapters {
         function: &Arn,
     ) -> Result<Arc<dyn StreamReader>, PortError> {
         let clients = self.aws.clients_for(&source.arn);
+        let n_lanes = source.settings.parallelization_factor;
         Ok(match source.kind {
             StreamKind::Kinesis => {
                 let identity = self.identity_of(function);
                 let consumer = source.consumer.as_ref();
-                let reader = KinesisReader::new(&clients, &source.arn, consumer, &identity);
+                let reader = KinesisReader::new(&clients, &source.arn, consumer, &identity)
+                    .with_lanes(n_lanes);
                 Arc::new(match source.takes_aggregates_apart {
                     true => reader.taking_aggregates_apart(),
                     false => reader,
                 })
             }
             StreamKind::DynamoDbStreams => {
-                Arc::new(DynamoDbStreamsReader::new(&clients, &source.arn))
+                Arc::new(DynamoDbStreamsReader::new(&clients, &source.arn).with_lanes(n_lanes))
             }
         })
     }
@@ -272,7 +357,16 @@ impl AdapterFactory for Adapters {
     }
 
     fn bucket(&self, name: &str) -> Result<Arc<dyn DocumentBucket>, PortError> {
-        Ok(Arc::new(S3Bucket::new(&self.aws.home().s3, name)))
+        let arn = format!("arn:{}:s3:::{name}", self.home.partition);
+        let arn = Arn::parse(&arn).map_err(|error| PortError {
+            operation: format!("reading bucket {name}"),
+            fault: Fault::Gone,
+            source: error.into(),
+        })?;
+        Ok(Arc::new(S3Bucket::new(
+            &self.aws.clients_for(&arn).s3,
+            name,
+        )))
     }
 
     fn sender(&self, queue: &Arn) -> Result<Arc<dyn QueueSender>, PortError> {
@@ -313,7 +407,7 @@ impl ResourceLookup for Adapters {
             Some(FunctionKind::Lambda(lambda)) => lambda.clone(),
             None => arn,
         };
-        find_function(&self.lookup_aws.clients_for(&arn).lambda, &arn).await
+        find_function(&self.lookup_clients_of_function(&arn).lambda, &arn).await
     }
 
     fn function_arn(&self, name: &FunctionName) -> Option<Arn> {
@@ -326,6 +420,22 @@ impl ResourceLookup for Adapters {
 
     async fn source(&self, source: &SourceArn) -> Result<Option<Timestamp>, PortError> {
         source_exists(&self.lookup_aws.clients_for(source.arn()), source).await
+    }
+
+    fn needed_calls(&self, mapping: &Mapping, queues: &QueueDefaults) -> Vec<NeededCall> {
+        let invoke = self.call_to_invoke(&mapping.function);
+        let others = checks::needed_calls(mapping, queues);
+        invoke.into_iter().chain(others).collect()
+    }
+
+    async fn permission(&self, call: &NeededCall) -> Permission {
+        let resource = &call.resource;
+        let clients = if resource.service() == "lambda" {
+            self.lookup_clients_of_function(resource)
+        } else {
+            self.lookup_aws.clients_for(resource)
+        };
+        checks::permission(&clients, call).await
     }
 
     async fn shards(&self, stream: &SourceArn) -> Result<Vec<Shard>, PortError> {
@@ -371,7 +481,6 @@ mod tests {
     use tokio::net::TcpListener;
 
     use super::*;
-    use crate::aws::Service;
     use crate::targets::HttpFunction;
 
     async fn with_kinesis_at(url: String) -> Adapters {
@@ -380,7 +489,7 @@ mod tests {
                 region: "us-east-1".to_owned(),
                 endpoints: BTreeMap::from([(Service::Kinesis, url)]),
                 placeholder_credentials: true,
-                ca_bundle: None,
+                ..AwsSettings::default()
             },
             account_id: "000000000000".to_owned(),
             functions: BTreeMap::new(),

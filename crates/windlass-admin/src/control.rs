@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 use uuid::Uuid;
-use windlass_core::arn::{Arn, ArnScope, SourceKind, StreamKind};
+use windlass_core::arn::{Arn, ArnScope, SourceKind};
 use windlass_core::function::FunctionName;
 use windlass_core::mapping::{
     Change, DesiredState, MappingId, MappingRow, Origin, Revision, latest,
@@ -16,7 +16,9 @@ use windlass_core::spec::MappingSpec;
 use windlass_core::time::Timestamp;
 use windlass_core::validate::{self, Checked};
 use windlass_engine::clock::Clock;
-use windlass_engine::ports::{FunctionLookup, PortError, ResourceLookup, Store, chain};
+use windlass_engine::ports::{
+    FunctionFilter, FunctionLookup, MappingFilter, QueueDefaults, ResourceLookup, Store, chain,
+};
 use windlass_engine::status::StatusBoard;
 use windlass_engine::supervisor::{Operator, Wakeup};
 
@@ -24,13 +26,10 @@ use crate::errors::{ApiError, Code};
 use crate::history::mapping_line;
 use crate::pagination::Page;
 use crate::problems::{MappingProblems, UncheckedFunction};
-use crate::rendering;
+use crate::{permissions, rendering};
 
 /// Attempts at a conditional write before it fails as contended.
 pub(crate) const WRITE_ATTEMPTS: usize = 10;
-
-/// Rows that are read at a time in the search for those of a function.
-const SEARCHED_ROWS: usize = 1_000;
 
 pub struct ControlParts {
     pub store: Arc<dyn Store>,
@@ -42,6 +41,7 @@ pub struct ControlParts {
     pub problems: MappingProblems,
     /// For function names that are not ARNs, and for the ARNs of mappings.
     pub home: ArnScope,
+    pub queues: QueueDefaults,
 }
 
 /// The operations of the API.
@@ -130,6 +130,7 @@ impl Control {
             last_modified: now,
             origin,
         };
+        self.check_permissions(&row, None).await?;
         let line = mapping_line(now, who, None, &row);
         for _ in 0..WRITE_ATTEMPTS {
             let put = self.store().put_with_tags(&row, None, &tags, line.as_ref());
@@ -167,9 +168,16 @@ impl Control {
         let function = validate::list(source, function, max_items.as_deref())?;
         let function = function.map(|name| name.resolve(&self.parts.home));
         let mut page = Page::new(marker.as_deref(), max_items.as_deref())?;
+        let filter = MappingFilter {
+            source: event_source_arn.clone(),
+            function: function.as_ref().map(|arn| FunctionFilter {
+                name: FunctionName::parse(arn.as_str()).map_or_else(String::new, |it| it.name),
+                arn: arn.clone(),
+            }),
+        };
         while 0 < page.room() {
-            let limit = function.as_ref().map_or(page.room(), |_| SEARCHED_ROWS);
-            let rows = self.store().mappings_after(page.after(), source, limit);
+            let limit = page.room();
+            let rows = self.store().mappings_after(page.after(), &filter, limit);
             let rows = rows.await?;
             let is_last = rows.len() < limit;
             for row in rows {
@@ -199,6 +207,7 @@ impl Control {
                 return Err(in_use("update"));
             }
             let (next, unchecked) = self.changed(&current, change).await?;
+            self.check_permissions(&next, Some(&current)).await?;
             let line = mapping_line(next.last_modified, who, Some(&current), &next);
             let put = self
                 .store()
@@ -345,15 +354,10 @@ impl Control {
         };
         let (arn, kind) = (checked.source.arn(), checked.source.kind());
         match error.fault {
-            Fault::Gone => Err(ApiError::invalid(match kind {
-                SourceKind::Stream(_) => {
-                    format!("Stream not found: {arn}")
-                }
-                SourceKind::Queue => NO_SUCH_QUEUE.to_owned(),
-            })),
+            Fault::Gone => Err(permissions::missing_source(arn, kind)),
             Fault::Denied => {
                 tracing::warn!("{}", chain(&error));
-                Err(ApiError::invalid(denied(arn, kind, &error)))
+                Err(permissions::denied_source(arn, kind, &error))
             }
             // The source is not reachable, or the daemon has no credentials.
             Fault::Throttled { .. }
@@ -365,6 +369,22 @@ impl Control {
                 Err(error.into())
             }
         }
+    }
+
+    /// Refuses a mapping if a call is denied that it needs, and that `current` did not need.
+    pub(crate) async fn check_permissions(
+        &self,
+        row: &MappingRow,
+        current: Option<&MappingRow>,
+    ) -> Result<(), ApiError> {
+        let needed = |row| {
+            let mapping = validate::mapping(row).ok();
+            mapping.map(|mapping| self.lookup().needed_calls(&mapping, &self.parts.queues))
+        };
+        let known = current.and_then(needed).unwrap_or_default();
+        let mut calls = needed(row).unwrap_or_default();
+        calls.retain(|call| !call.is_optional && !known.contains(call));
+        permissions::check(&self.parts.lookup, &row.source, calls).await
     }
 
     /// The mapping that prevents `row` from being written.
@@ -380,41 +400,6 @@ impl Control {
         row.function_arn == *function
             || name.is_some_and(|name| name.resolve(&self.parts.home) == *function)
     }
-}
-
-const NO_SUCH_QUEUE: &str = "Error occurred while ReceiveMessage. SQS Error Code: \
-    AWS.SimpleQueueService.NonExistentQueue. SQS Error Message: The specified queue does not exist.";
-
-/// AWS's text, with the call that was denied where AWS would name another one.
-fn denied(arn: &Arn, kind: SourceKind, error: &PortError) -> String {
-    // `GetQueueAttributes of queue jobs`
-    let call = error.operation.split(' ').next().unwrap_or_default();
-    let actions = match kind {
-        SourceKind::Stream(StreamKind::Kinesis) => {
-            "GetRecords, GetShardIterator, DescribeStream, ListShards, and ListStreams"
-        }
-        SourceKind::Stream(StreamKind::DynamoDbStreams) => {
-            "GetRecords, GetShardIterator, DescribeStream, and ListStreams"
-        }
-        SourceKind::Queue => {
-            let call = if matches!(call, "GetQueueAttributes" | "GetQueueUrl") {
-                call
-            } else {
-                "ReceiveMessage"
-            };
-            return format!(
-                "The provided execution role does not have permissions to call {call} on SQS"
-            );
-        }
-    };
-    let mut text = format!(
-        "Cannot access stream {arn}. Please ensure the role can perform the {actions} Actions on \
-         your stream in IAM."
-    );
-    if call == "DescribeStreamSummary" {
-        text.push_str(" The denied action is kinesis:DescribeStreamSummary.");
-    }
-    text
 }
 
 fn in_use(verb: &str) -> ApiError {
@@ -438,36 +423,4 @@ fn already_exists(existing: &MappingRow) -> ApiError {
     };
     let text = format!("{first} Please update or delete the existing mapping with UUID {uuid}");
     ApiError::new(Code::ResourceConflict, text)
-}
-
-#[cfg(test)]
-mod tests {
-    use windlass_core::arn::SourceArn;
-
-    use super::*;
-
-    #[test]
-    fn a_denied_source_is_reported_with_the_call_that_was_denied() {
-        let text_of = |arn: &str, operation: &str| {
-            let source = SourceArn::parse(arn).unwrap();
-            let error = PortError {
-                operation: operation.to_owned(),
-                fault: Fault::Denied,
-                source: "AccessDenied".into(),
-            };
-            denied(source.arn(), source.kind(), &error)
-        };
-        let queue = "arn:aws:sqs:us-east-1:000000000000:jobs";
-        for (operation, call) in [
-            ("GetQueueAttributes of queue jobs", "GetQueueAttributes"),
-            ("GetQueueUrl of queue jobs", "GetQueueUrl"),
-            ("checking", "ReceiveMessage"),
-        ] {
-            let text = text_of(queue, operation);
-            assert!(text.contains(&format!("to call {call} on SQS")), "{text}");
-        }
-        let stream = "arn:aws:kinesis:us-east-1:000000000000:stream/s";
-        let text = text_of(stream, "DescribeStreamSummary of stream s");
-        assert!(text.contains("kinesis:DescribeStreamSummary"), "{text}");
-    }
 }

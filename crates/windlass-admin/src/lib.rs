@@ -17,6 +17,7 @@ mod metrics;
 mod openapi;
 mod pagination;
 mod parks;
+mod permissions;
 mod problems;
 mod rebinding_guard;
 mod redrive;

@@ -1,4 +1,4 @@
-//! Requests before their handlers: their bodies, and what their paths need.
+//! What requests have in common: their bodies, their time, and what their paths need.
 
 use std::time::Duration;
 
@@ -19,6 +19,18 @@ const LARGE: [&str; 2] = ["/redrive", "/mappings/apply"];
 
 /// From the headers of a request to the end of its body.
 const BODY_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// For the response to a request whose caller is known. Clients of AWS wait as long by default.
+pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Fails if a response takes too long.
+pub(crate) async fn in_time<T>(response: impl Future<Output = T>) -> Result<T, ApiError> {
+    let response = tokio::time::timeout(REQUEST_TIMEOUT, response).await;
+    response.map_err(|_| {
+        let text = format!("the request took longer than {REQUEST_TIMEOUT:?}");
+        ApiError::new(Code::Service, text)
+    })
+}
 
 /// Reads the body of a request to a path, in time and not more than it may have.
 pub(crate) async fn read_body(path: &str, body: Body) -> Result<Bytes, ApiError> {

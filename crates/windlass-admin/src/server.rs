@@ -13,7 +13,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use http::{HeaderValue, Method, Uri};
 use tokio::sync::watch;
-use windlass_engine::jobs::Redriver;
+use windlass_engine::jobs::{DryRuns, Redriver};
 use windlass_engine::memory::Budget;
 
 use crate::api;
@@ -23,6 +23,7 @@ use crate::control::Control;
 use crate::errors::{ApiError, Code};
 use crate::metrics::{Metrics, UPKEEP_INTERVAL};
 use crate::rebinding_guard::{AllowedHost, RebindingGuard};
+use crate::requests::in_time;
 use crate::state::{Readiness, ServerState, StoreCheck};
 use crate::{
     config_mappings, dead_letters, health, history, openapi, parks, redrive, replays, seek, status,
@@ -30,9 +31,6 @@ use crate::{
 
 /// For requests in progress when the server stops.
 const STOP_TIMEOUT: Duration = Duration::from_secs(1);
-
-/// For the response to a request whose caller is known. Clients of AWS wait as long by default.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Paths of probes, which address the daemon by whatever name they have.
 const PROBES: [&str; 2] = ["/livez", "/readyz"];
@@ -43,6 +41,7 @@ pub struct ServerParts {
     pub metrics: Metrics,
     pub budget: Budget,
     pub redriver: Redriver,
+    pub dry_runs: DryRuns,
     /// Names in the `Host` of requests, in addition to IP addresses and loopback names.
     pub allowed_hosts: Vec<AllowedHost>,
     pub auth: AuthSettings,
@@ -73,6 +72,7 @@ impl Server {
             guard: RebindingGuard::new(parts.allowed_hosts),
             gate: Gate::new(parts.auth),
             redriver: parts.redriver,
+            dry_runs: parts.dry_runs,
         });
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -165,6 +165,7 @@ fn router(state: Arc<ServerState>) -> Router {
         .merge(seek::job_routes())
         .merge(redrive::job_routes())
         .merge(config_mappings::job_routes())
+        .merge(replays::job_routes())
         .fallback(unknown)
         .method_not_allowed_fallback(unknown)
         .layer(middleware::from_fn_with_state(
@@ -176,8 +177,8 @@ fn router(state: Arc<ServerState>) -> Router {
 
 /// Ends what takes too long.
 async fn end_in_time(request: Request, next: Next) -> Response {
-    let response = tokio::time::timeout(REQUEST_TIMEOUT, next.run(request)).await;
-    response.unwrap_or_else(|_| timed_out().into_response())
+    let response = in_time(next.run(request)).await;
+    response.unwrap_or_else(IntoResponse::into_response)
 }
 
 /// Rejects web pages and unknown callers, and adds the request id that AWS's clients show.
@@ -206,11 +207,6 @@ async fn filter_request(
     response
 }
 
-fn timed_out() -> ApiError {
-    let text = format!("the request took longer than {REQUEST_TIMEOUT:?}");
-    ApiError::new(Code::Service, text)
-}
-
 async fn metrics(State(state): State<Arc<ServerState>>) -> Response {
     let (refused, wall) = (state.gate.refused(), state.control.clock().wall());
     let text = state
@@ -231,6 +227,7 @@ mod tests {
     use hyper_util::service::TowerToHyperService;
 
     use super::*;
+    use crate::requests::REQUEST_TIMEOUT;
 
     #[tokio::test(start_paused = true)]
     async fn a_request_ends_in_time_and_a_job_with_its_caller() {

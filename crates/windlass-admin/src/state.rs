@@ -7,7 +7,7 @@ use std::time::Duration;
 use axum::extract::Request;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
-use windlass_engine::jobs::Redriver;
+use windlass_engine::jobs::{DryRuns, Redriver};
 use windlass_engine::memory::Budget;
 use windlass_engine::ports::{Store, chain};
 
@@ -31,6 +31,7 @@ pub(crate) struct ServerState {
     pub(crate) guard: RebindingGuard,
     pub(crate) gate: Gate,
     pub(crate) redriver: Redriver,
+    pub(crate) dry_runs: DryRuns,
 }
 
 impl ServerState {

@@ -2,6 +2,8 @@
 //!
 //! Neighboring records of a page are sent as one piece of it, without a copy.
 
+use std::iter;
+
 use bytes::Bytes;
 use serde_json::Value;
 
@@ -75,12 +77,23 @@ fn window_members(call: &WindowCall, shard: &ShardId, event_source_arn: &Arn) ->
     ]
 }
 
+/// Records with commas between them, in as few texts as possible without a copy.
+fn texts_of(records: &[Record]) -> impl Iterator<Item = Bytes> {
+    let mut spans = records.chunk_by(Record::is_followed_by).peekable();
+    iter::from_fn(move || {
+        let span = spans.next()?;
+        let (first, last) = (span.first()?, span.last()?);
+        Some(match spans.peek() {
+            Some(_) => first.text_through_comma(last),
+            None => first.text_through(last),
+        })
+    })
+}
+
 impl Event {
     /// `{"Records":[…]}`, in the order of the slice.
     pub fn of_records(records: &[Record]) -> Self {
-        let spans = records.chunk_by(Record::is_followed_by);
-        let texts = spans.map(|span| span[0].text_through(&span[span.len() - 1]));
-        Self::enclose(texts, [Bytes::from_static(CLOSE)])
+        Self::enclose(texts_of(records), [Bytes::from_static(CLOSE)])
     }
 
     /// `{"Records":[…],"window":{…},"state":…,…}`: of a tumbling window.
@@ -92,32 +105,27 @@ impl Event {
         shard: &ShardId,
         event_source_arn: &Arn,
     ) -> Self {
-        let spans = records.chunk_by(Record::is_followed_by);
-        let texts = spans.map(|span| span[0].text_through(&span[span.len() - 1]));
         let [before_state, after_state] = window_members(call, shard, event_source_arn);
         let end = [
             before_state.into(),
             call.state.json().clone(),
             after_state.into(),
         ];
-        Self::enclose(texts, end)
+        Self::enclose(texts_of(records), end)
     }
 
     /// `{"Records":[…]}`, in the order of the iterator; each item is the JSON of one message.
     pub fn of_messages<'a>(messages: impl Iterator<Item = &'a Bytes>) -> Self {
-        Self::enclose(messages.cloned(), [Bytes::from_static(CLOSE)])
+        let comma = Bytes::from_static(COMMA);
+        let with_commas = messages.flat_map(|message| [comma.clone(), message.clone()]);
+        Self::enclose(with_commas.skip(1), [Bytes::from_static(CLOSE)])
     }
 
-    /// Encloses texts in the envelope, which ends with `end`. Each text is one record, or several with
+    /// Encloses texts in the envelope, which ends with `end`. Together the texts are the records with
     /// commas between them.
     fn enclose<const N: usize>(texts: impl Iterator<Item = Bytes>, end: [Bytes; N]) -> Self {
         let mut pieces = vec![Bytes::from_static(OPEN)];
-        for text in texts {
-            if 1 < pieces.len() {
-                pieces.push(Bytes::from_static(COMMA));
-            }
-            pieces.push(text);
-        }
+        pieces.extend(texts);
         pieces.extend(end);
         let event = Self { pieces };
         if MAX_PIECES < event.pieces.len() {
@@ -232,7 +240,7 @@ mod tests {
         let records = [&first[..2], &first[3..], &second[..]].concat();
         let event = Event::of_records(&records);
         let pieces: Vec<&[u8]> = event.pieces().iter().map(|piece| &piece[..]).collect();
-        let expected: [&[u8]; 7] = [OPEN, b"1,2", b",", b"4", b",", b"5,6", CLOSE];
+        let expected: [&[u8]; 5] = [OPEN, b"1,2,", b"4,", b"5,6", CLOSE];
         assert_eq!(pieces, expected);
     }
 

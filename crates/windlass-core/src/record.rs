@@ -134,20 +134,27 @@ impl Record {
         self.page.counted_in()
     }
 
-    /// Whether the event of `next` directly follows this one on the same page, after a comma.
+    /// Whether the event of `next` directly follows this one in the same text, after a comma.
     #[inline]
     pub(crate) fn is_followed_by(&self, next: &Self) -> bool {
+        let (entry, next_entry) = (self.entry(), next.entry());
         Arc::ptr_eq(&self.page, &next.page)
-            && self.entry().event.end + 1 == next.entry().event.start
+            && entry.text == next_entry.text
+            && entry.event.end + 1 == next_entry.event.start
     }
 
-    /// The text of the page from the start of this event to the end of `last`'s, which must be on
-    /// the same page.
+    /// The text from the start of this event to the end of `last`'s, which must be in the same text.
     pub(crate) fn text_through(&self, last: &Self) -> Bytes {
-        self.page.slice(Span {
-            start: self.entry().event.start,
-            end: last.entry().event.end,
-        })
+        let (start, end) = (self.entry().event.start, last.entry().event.end);
+        let text = self.page.text(self.entry());
+        text.slice(start as usize..end as usize)
+    }
+
+    /// [`Self::text_through`] with the comma after it.
+    pub(crate) fn text_through_comma(&self, last: &Self) -> Bytes {
+        let (start, end) = (self.entry().event.start, last.entry().event.end);
+        let text = self.page.text(self.entry());
+        text.slice(start as usize..=end as usize)
     }
 
     fn entry(&self) -> &RecordEntry {
@@ -155,7 +162,7 @@ impl Record {
     }
 
     fn text(&self, span: Span) -> &[u8] {
-        self.page.text(span)
+        &self.page.text(self.entry())[span.range()]
     }
 }
 
@@ -221,7 +228,7 @@ mod tests {
             records
         };
         let (mut first, second) = (page(), page());
-        let bytes = "{},{}12".len();
+        let bytes = "{},{},12".len();
         assert_eq!(total.get(), 2 * bytes);
         drop(second);
         assert_eq!(total.get(), bytes);

@@ -1,7 +1,7 @@
-//! A page of records: the events of one read in one buffer, and where each record is in it.
+//! A page of records: the events of one read, and where each record is among them.
 //!
-//! Each event is written once, as the function will see it, with a comma between neighbors. The
-//! event that the function receives for neighboring records is therefore one span of the page and
+//! Each event is written once, as the function will see it, and a comma after it. The events of one
+//! lane are neighbors: the event that the function receives is therefore a few spans of the page and
 //! is sent without a copy.
 
 use std::ops::Range;
@@ -13,10 +13,18 @@ use bytes::Bytes;
 use crate::ids::{InnerRecord, KeyHash};
 use crate::time::Timestamp;
 
-/// The events of one read. Smaller than 4 GiB.
+/// The smallest texts of a page with several lanes, in bytes.
+const MIN_TEXT_BYTES: usize = 16 * 1024;
+
+/// Texts of each lane of a page that is as large as expected. More of them leave less memory unused,
+/// since only the last text of a lane is not full; fewer of them are sent with fewer writes.
+const TEXTS_PER_LANE: usize = 8;
+
+/// The events of one read.
 #[derive(Debug)]
 pub struct RecordPage {
-    text: Bytes,
+    /// Each has events of one lane and is smaller than 4 GiB.
+    texts: Vec<Bytes>,
     entries: Vec<RecordEntry>,
     /// Indices of the records that came without a time, in ascending order.
     undated: Vec<usize>,
@@ -39,9 +47,16 @@ struct Retained {
 }
 
 /// Builds a page, event by event.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct RecordPageBuilder {
-    text: Vec<u8>,
+    texts: Vec<Vec<u8>>,
+    /// The text of each lane that the lane's next event is appended to, by its index.
+    open: Vec<Option<u32>>,
+    /// The text of the event that was begun last.
+    current: u32,
+    text_capacity: usize,
+    /// Bytes of all texts.
+    len: usize,
     entries: Vec<RecordEntry>,
     /// Sequence numbers that are not part of their event, by the index of the record.
     sequence_numbers: Vec<(usize, String)>,
@@ -65,8 +80,10 @@ pub struct RecordMeta<'a> {
 /// Where a record is on its page.
 #[derive(Clone, Debug)]
 pub(crate) struct RecordEntry {
+    /// Index of the text that has all of it.
+    pub(crate) text: u32,
     pub(crate) event: Span,
-    /// Part of the event, or after all events.
+    /// Part of the event, or after all events of the text.
     pub(crate) sequence_number: Span,
     /// Part of the event.
     pub(crate) data: Span,
@@ -74,7 +91,7 @@ pub(crate) struct RecordEntry {
     pub(crate) approximate_arrival: Timestamp,
 }
 
-/// A range of a page's text.
+/// A range of a text.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Span {
     pub(crate) start: u32,
@@ -95,7 +112,7 @@ impl RecordPage {
     pub(crate) fn count_in(&self, total: &RetainedBytes) {
         self.retained.get_or_init(|| Retained {
             total: total.clone(),
-            bytes: total.add(self.text.len()),
+            bytes: total.add(self.texts.iter().map(Bytes::len).sum()),
         });
     }
 
@@ -129,13 +146,10 @@ impl RecordPage {
         found.ok().map(|at| self.inner[at].1)
     }
 
+    /// The text that has the events of `entry`'s neighbors, too.
     #[inline]
-    pub(crate) fn text(&self, span: Span) -> &[u8] {
-        &self.text[span.start as usize..span.end as usize]
-    }
-
-    pub(crate) fn slice(&self, span: Span) -> Bytes {
-        self.text.slice(span.start as usize..span.end as usize)
+    pub(crate) fn text(&self, entry: &RecordEntry) -> &Bytes {
+        &self.texts[entry.text as usize]
     }
 }
 
@@ -156,11 +170,25 @@ impl Drop for Retained {
     }
 }
 
+impl Default for RecordPageBuilder {
+    fn default() -> Self {
+        Self::with_capacity(0, 0, 1)
+    }
+}
+
 impl RecordPageBuilder {
-    /// Reserves memory for `bytes` of events and `n_records` records.
-    pub fn with_capacity(bytes: usize, n_records: usize) -> Self {
+    /// For about `bytes` of events and `n_records` records of a shard with `n_lanes` lanes, at least 1.
+    pub fn with_capacity(bytes: usize, n_records: usize, n_lanes: usize) -> Self {
+        let text_capacity = match n_lanes {
+            0 | 1 => bytes,
+            n_lanes => (bytes / (n_lanes * TEXTS_PER_LANE)).max(MIN_TEXT_BYTES.min(bytes)),
+        };
         Self {
-            text: Vec::with_capacity(bytes),
+            texts: Vec::new(),
+            open: vec![None; n_lanes.max(1)],
+            current: 0,
+            text_capacity,
+            len: 0,
             entries: Vec::with_capacity(n_records),
             sequence_numbers: Vec::new(),
             undated: Vec::new(),
@@ -188,20 +216,34 @@ impl RecordPageBuilder {
         self.inner.push((self.entries.len(), inner));
     }
 
-    /// Starts the next event: returns the buffer to append it to.
+    /// Begins the next event, of a record with `key`: returns the text to append it to. It has room for
+    /// `expected_len` bytes; a longer event costs a copy of the text.
     #[inline]
-    pub fn begin(&mut self) -> &mut Vec<u8> {
-        if !self.entries.is_empty() {
-            self.text.push(b',');
-        }
-        &mut self.text
+    pub fn begin(&mut self, key: KeyHash, expected_len: usize) -> &mut Vec<u8> {
+        let lane = key.lane(self.open.len());
+        let has_room = |text: &Vec<u8>| expected_len < text.capacity() - text.len();
+        let is_only_lane = self.open.len() == 1;
+        self.current = match self.open[lane] {
+            Some(open) if is_only_lane || has_room(&self.texts[open as usize]) => open,
+            Some(_) | None => self.begin_text(lane, expected_len),
+        };
+        &mut self.texts[self.current as usize]
     }
 
-    /// Ends the event that starts at `start`. `sequence_number` (ASCII) and `data` are ranges of
-    /// the buffer.
+    /// Begins a text of a lane. Returns its index.
+    fn begin_text(&mut self, lane: usize, expected_len: usize) -> u32 {
+        let index = u32::try_from(self.texts.len()).expect("there are fewer texts than records");
+        let capacity = self.text_capacity.max(expected_len + 1);
+        self.texts.push(Vec::with_capacity(capacity));
+        self.open[lane] = Some(index);
+        index
+    }
+
+    /// Ends the event that starts at `start` of its text. `sequence_number` (ASCII) and `data` are
+    /// ranges of the text.
     ///
     /// # Panics
-    /// If the page exceeds 4 GiB.
+    /// If the text exceeds 4 GiB.
     #[inline]
     pub fn end(
         &mut self,
@@ -211,8 +253,13 @@ impl RecordPageBuilder {
         key: KeyHash,
         approximate_arrival: Timestamp,
     ) {
+        let text = &mut self.texts[self.current as usize];
+        let event = Span::new(start..text.len());
+        text.push(b',');
+        self.len += text.len() - start;
         self.entries.push(RecordEntry {
-            event: Span::new(start..self.text.len()),
+            text: self.current,
+            event,
             sequence_number: Span::new(sequence_number),
             data: Span::new(data),
             key,
@@ -225,7 +272,7 @@ impl RecordPageBuilder {
         if let Some(inner) = meta.inner {
             self.inner(inner);
         }
-        let text = self.begin();
+        let text = self.begin(meta.key, event.len());
         let start = text.len();
         text.extend_from_slice(event);
         let data = start + data.start..start + data.end;
@@ -236,7 +283,7 @@ impl RecordPageBuilder {
 
     /// Bytes of its events, commas included.
     pub fn len(&self) -> usize {
-        self.text.len()
+        self.len
     }
 
     /// Whether it has no records.
@@ -247,18 +294,20 @@ impl RecordPageBuilder {
     /// The page, with little memory to spare.
     ///
     /// # Panics
-    /// If the page exceeds 4 GiB.
+    /// If a text exceeds 4 GiB.
     pub fn finish(mut self) -> RecordPage {
         for (index, number) in &self.sequence_numbers {
-            let start = self.text.len();
-            self.text.extend_from_slice(number.as_bytes());
-            self.entries[*index].sequence_number = Span::new(start..self.text.len());
+            let entry = &mut self.entries[*index];
+            let text = &mut self.texts[entry.text as usize];
+            let start = text.len();
+            text.extend_from_slice(number.as_bytes());
+            entry.sequence_number = Span::new(start..text.len());
         }
         if self.entries.len() < self.entries.capacity() / 2 {
             self.entries.shrink_to_fit();
         }
         RecordPage {
-            text: fit(self.text),
+            texts: self.texts.into_iter().map(fit).collect(),
             entries: self.entries,
             undated: self.undated,
             unreadable: self.unreadable,
@@ -270,7 +319,7 @@ impl RecordPageBuilder {
 
 impl Span {
     fn new(range: Range<usize>) -> Self {
-        let offset = |at| u32::try_from(at).expect("a page is smaller than 4 GiB");
+        let offset = |at| u32::try_from(at).expect("a text is smaller than 4 GiB");
         Self {
             start: offset(range.start),
             end: offset(range.end),
@@ -280,9 +329,13 @@ impl Span {
     pub(crate) const fn len(self) -> usize {
         (self.end - self.start) as usize
     }
+
+    pub(crate) const fn range(self) -> Range<usize> {
+        self.start as usize..self.end as usize
+    }
 }
 
-/// A page lives until its last record is resolved, so it must not retain unused memory. It is
+/// A text lives until the last record of its page is resolved, so it must not retain unused memory. It is
 /// copied, since shrinking in place leaves the decision to the allocator.
 fn fit(text: Vec<u8>) -> Bytes {
     if text.len() + text.len() / 8 < text.capacity() {
@@ -298,16 +351,46 @@ mod tests {
 
     #[test]
     fn a_page_has_the_size_of_its_records() {
-        let mut builder = RecordPageBuilder::with_capacity(1_000_000, 10);
-        let text = builder.begin();
+        let mut builder = RecordPageBuilder::with_capacity(1_000_000, 10, 1);
+        let text = builder.begin(KeyHash(1), 8);
         text.extend_from_slice(b"{\"n\":17}");
         builder.end(0, 5..7, 5..7, KeyHash(1), Timestamp::EPOCH);
-        let page = builder.finish();
+        let mut page = builder.finish();
         let entry = page.entry(0);
-        assert_eq!(page.text(entry.sequence_number), b"17");
-        assert_eq!(page.text(entry.data), b"17");
-        let text = page.text.try_into_mut().expect("nothing else refers to it");
-        assert_eq!(&text[..], b"{\"n\":17}");
-        assert!(text.capacity() <= 10);
+        assert_eq!(&page.text(entry)[entry.sequence_number.range()], b"17");
+        assert_eq!(&page.text(entry)[entry.data.range()], b"17");
+        let text = page.texts.remove(0).try_into_mut();
+        let text = text.expect("nothing else refers to it");
+        assert_eq!(&text[..], b"{\"n\":17},");
+        assert!(text.capacity() <= 11);
+    }
+
+    #[test]
+    fn the_events_of_a_lane_are_neighbors() {
+        const LANES: usize = 10;
+        let event = |n: u64| format!("{{\"n\":{n},\"text\":\"{}\"}}", "x".repeat(1_000));
+        let mut builder = RecordPageBuilder::with_capacity(2_000_000, 2_000, LANES);
+        for n in 0..2_000 {
+            let text = builder.begin(KeyHash(n * n), 1_100);
+            let start = text.len();
+            text.extend_from_slice(event(n).as_bytes());
+            builder.end(start, 0..0, 0..0, KeyHash(n * n), Timestamp::EPOCH);
+        }
+        let (n_texts, len) = (builder.texts.len(), builder.len());
+        assert!(builder.texts.iter().all(|it| it.capacity() == 25_000));
+        assert!(n_texts <= LANES * (TEXTS_PER_LANE + 4), "{n_texts}");
+        let page = builder.finish();
+        assert_eq!(len, (0..2_000).map(|n| event(n).len() + 1).sum::<usize>());
+        for n in 0..2_000 {
+            let entry = page.entry(usize::try_from(n).unwrap());
+            assert_eq!(page.text(entry)[entry.event.range()], *event(n).as_bytes());
+        }
+        for text in page.texts {
+            let numbers = text.split(|byte| *byte == b':');
+            let numbers = numbers.filter_map(|part| part.split(|byte| *byte == b',').next());
+            let numbers = numbers.filter_map(|it| std::str::from_utf8(it).ok()?.parse().ok());
+            let lanes: Vec<u64> = numbers.map(|n: u64| n * n % LANES as u64).collect();
+            assert!(lanes.iter().all(|lane| *lane == lanes[0]), "{lanes:?}");
+        }
     }
 }

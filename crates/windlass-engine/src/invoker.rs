@@ -32,6 +32,12 @@ pub(crate) struct Invoker {
     pub(crate) counts: Arc<Counts>,
 }
 
+/// Prepares the function of one unit when records begin to wait for an invocation.
+#[derive(Debug, Default)]
+pub(crate) struct Preparation {
+    some_wait: bool,
+}
+
 /// What an invocation sends, but for its event.
 pub(crate) struct Call {
     pub(crate) attempt: u32,
@@ -41,6 +47,15 @@ pub(crate) struct Call {
     pub(crate) origin: Option<ShardOrigin>,
     /// Whether the function must return the state of a tumbling window.
     pub(crate) returns_state: bool,
+}
+
+impl Preparation {
+    pub(crate) fn update(&mut self, target: &dyn Target, some_wait: bool) {
+        if some_wait && !self.some_wait {
+            target.prepare();
+        }
+        self.some_wait = some_wait;
+    }
 }
 
 impl Invoker {

@@ -18,7 +18,7 @@ use windlass_core::queue::{
 use windlass_core::time::Timestamp;
 
 use crate::clock::{Clock, Timer};
-use crate::invoker::{Call, Invoker};
+use crate::invoker::{Call, Invoker, Preparation};
 use crate::memory::{MessageMemory, ReceiveGrant, detach};
 use crate::ports::QueueReader;
 use crate::slots::{NextSlot, Slot};
@@ -46,6 +46,7 @@ pub(crate) struct QueueDriver {
     pub(crate) stop: watch::Receiver<Stop>,
     pub(crate) status: UnitHandle,
     pub(crate) next_slot: NextSlot,
+    pub(crate) preparation: Preparation,
     /// When the attributes of the queue were last requested; `None` while a request is in flight.
     pub(crate) described: Option<Timestamp>,
 }
@@ -100,6 +101,8 @@ impl QueueDriver {
             }
             let view = self.consumer.view();
             self.memory.settle(&view);
+            let target = &*self.io.invoker.target;
+            self.preparation.update(target, 0 < view.waiting_messages);
             self.status.publish(UnitView::Queue(view));
             tokio::select! {
                 biased;

@@ -24,7 +24,7 @@ use crate::backoff::RetryDelay;
 use crate::checkpoint_saver::CheckpointSaver;
 use crate::clock::Clock;
 use crate::dead_letters::{DeadLetterOrigin, DeadLetters};
-use crate::invoker::Invoker;
+use crate::invoker::{Invoker, Preparation};
 use crate::memory::{Account, Budget, MemoryWait, MessageMemory, PageMemory};
 use crate::ports::{Destination, Purpose, QueueReader, ShardReader, Target};
 use crate::queue_driver::{QueueDriver, QueueIo};
@@ -36,7 +36,7 @@ use crate::settings::{
     MAX_QUEUE_CONCURRENCY, MIN_BUFFERED_RECORDS,
 };
 use crate::shard_driver::{ShardDriver, ShardIo, SourceClock};
-use crate::shared_reads::ReadShare;
+use crate::shared_reads::{ReadShare, SharedReads};
 use crate::slots::{NextSlot, Slots};
 use crate::status::{SourceCall, StatusBoard, UnitHandle, UnitView};
 use crate::stop::{Stop, wait_for_stop};
@@ -56,6 +56,7 @@ pub(crate) struct EngineContext {
     pub(crate) budget: Budget,
     /// Concurrent invocations.
     pub(crate) slots: Slots,
+    pub(crate) reads: SharedReads,
     pub(crate) seed: u64,
 }
 
@@ -134,13 +135,13 @@ struct ShardParts {
 
 /// How often a source is read, and how much at once.
 #[derive(Clone, Copy)]
-struct PollSettings {
+pub(crate) struct PollSettings {
     poll_interval: Duration,
-    catch_up_interval: Duration,
+    pub(crate) catch_up_interval: Duration,
     read_limit: u32,
     /// Memory of the largest page.
-    read_bytes: usize,
-    memory: MemoryWait,
+    pub(crate) read_bytes: usize,
+    pub(crate) memory: MemoryWait,
 }
 
 /// Returns how a shard ended, if other units depend on it.
@@ -269,10 +270,7 @@ impl DriverParts {
         let needs_source_time = source.settings.retries.maximum_record_age.is_some()
             || source.settings.tumbling_window.is_some()
             || replay.is_some();
-        let window_len = match source.settings.tumbling_window {
-            Some(_) => event::window_len(&shard, &source.arn),
-            None => 0,
-        };
+        let window_len = window_len(&source, &shard);
         let (stretch, rate) = replay.map(|it| (it.stretch, it.rate)).unzip();
         let delivers_given_up = has_destination || dead_letters.is_some();
         let settings = ShardConsumerSettings {
@@ -290,6 +288,7 @@ impl DriverParts {
             ),
             consumer: ShardConsumer::new(settings, lease.checkpoint, self.seed, clock.now()),
             reader: Some(reader),
+            preparation: Preparation::default(),
             io: Arc::new(ShardIo {
                 key: lease.key,
                 shard,
@@ -331,6 +330,7 @@ impl DriverParts {
         Some(QueueDriver {
             memory: MessageMemory::new(self.account, backpressure, clock),
             described: Some(clock.now()),
+            preparation: Preparation::default(),
             consumer: QueueConsumer::new(
                 settings,
                 self.invoker.slots.room(),
@@ -439,7 +439,7 @@ fn seed(of_daemon: u64, lease: &Lease) -> u64 {
     of_daemon ^ KeyHash::of(text.as_bytes()).0
 }
 
-fn poll_settings(settings: &EngineSettings, source: &StreamSource) -> PollSettings {
+pub(crate) fn poll_settings(settings: &EngineSettings, source: &StreamSource) -> PollSettings {
     match source.kind {
         // The source decides when it sends records.
         StreamKind::Kinesis if source.consumer.is_some() => PollSettings {
@@ -466,7 +466,15 @@ fn poll_settings(settings: &EngineSettings, source: &StreamSource) -> PollSettin
     }
 }
 
-fn shard_settings(
+/// What tumbling windows add to the events of a shard.
+pub(crate) fn window_len(source: &StreamSource, shard: &ShardId) -> usize {
+    match source.settings.tumbling_window {
+        Some(_) => event::window_len(shard, &source.arn),
+        None => 0,
+    }
+}
+
+pub(crate) fn shard_settings(
     mapping: StreamSettings,
     filter: Option<Arc<Criteria>>,
     stretch: Option<StretchSettings>,

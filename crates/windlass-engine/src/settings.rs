@@ -5,6 +5,7 @@ use std::time::Duration;
 use windlass_core::mapping::RetryBackoff;
 
 use crate::dead_letters::DeadLetterSettings;
+use crate::ports::QueueDefaults;
 
 /// Batches in memory for one lane of a shard; all together within [`MIN_BUFFERED_RECORDS`] and [`MAX_BUFFERED_RECORDS`].
 pub const BUFFERED_BATCHES: usize = 10;
@@ -88,6 +89,15 @@ pub struct EngineSettings {
     pub drain_timeout: Duration,
     /// Between reads of the store without a [`Wakeup`](crate::supervisor::Wakeup).
     pub reconcile_interval: Duration,
+}
+
+impl EngineSettings {
+    pub const fn queue_defaults(&self) -> QueueDefaults {
+        QueueDefaults {
+            visibility_heartbeat: self.sqs_visibility_heartbeat,
+            retry_backoff: self.sqs_retry_backoff,
+        }
+    }
 }
 
 impl Default for EngineSettings {

@@ -27,7 +27,7 @@ use windlass_core::time::Timestamp;
 use crate::checkpoint_saver::CheckpointSaver;
 use crate::clock::{Clock, Timer};
 use crate::dead_letters::DeadLetterBox;
-use crate::invoker::{Call, Invoker};
+use crate::invoker::{Call, Invoker, Preparation};
 use crate::memory::{PageMemory, ReadGrant};
 use crate::ports::{CheckpointSave, Destination, Failure, ShardOrigin, ShardReader};
 use crate::rate::{NextTurn, RateLimiter};
@@ -47,6 +47,7 @@ pub(crate) struct ShardDriver {
     pub(crate) stop: watch::Receiver<Stop>,
     pub(crate) status: UnitHandle,
     pub(crate) next_slot: NextSlot,
+    pub(crate) preparation: Preparation,
     /// Of a replay.
     pub(crate) rate: Option<RateLimiter>,
     pub(crate) next_turn: NextTurn,
@@ -117,6 +118,9 @@ impl ShardDriver {
             }
             let view = self.consumer.view();
             self.memory.settle(&view, self.consumer.state_bytes());
+            let target = &*self.io.invoker.target;
+            let some_wait = view.in_flight_records < view.buffered_records;
+            self.preparation.update(target, some_wait);
             self.status.publish(UnitView::Shard(view));
             tokio::select! {
                 biased;

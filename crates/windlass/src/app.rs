@@ -131,6 +131,7 @@ impl App {
             clock: self.clock,
             problems,
             home: self.config.adapters.home(),
+            queues: self.config.engine.queue_defaults(),
         });
         let parts = ServerParts {
             control,
@@ -138,6 +139,7 @@ impl App {
             metrics: self.metrics,
             budget: self.budget,
             redriver: self.supervisor.redriver(),
+            dry_runs: self.supervisor.dry_runs(),
             allowed_hosts: self.config.listen.allowed_hosts,
             auth: self.config.listen.auth.unwrap_or_default(),
         };

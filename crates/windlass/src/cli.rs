@@ -6,6 +6,7 @@ use clap::builder::Resettable;
 use clap::{Arg, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 use crate::dead_letters::DeadLettersCommand;
+use crate::doctor::DoctorArgs;
 use crate::history::HistoryArgs;
 use crate::mappings::{ApplyArgs, MappingArgs};
 use crate::park::{ParkArgs, UnparkArgs};
@@ -62,6 +63,13 @@ pub(crate) enum Command {
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
     },
+    /// Check what a configuration needs, without starting anything: functions, sources, destinations and
+    /// their permissions, the store, and the machine.
+    ///
+    /// Prints a line for each, with what to do about it. Nothing is created, read from a source or invoked.
+    /// Exit code 0: nothing is wrong, though there may be warnings; 1: something is; 64: the configuration
+    /// itself is.
+    Doctor(DoctorArgs),
     /// Create, show, change and delete event source mappings of a running daemon.
     Mappings {
         #[command(flatten)]

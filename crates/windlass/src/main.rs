@@ -17,6 +17,7 @@ mod config;
 mod credentials;
 mod dead_letters;
 mod demo;
+mod doctor;
 mod filter;
 mod find;
 mod history;
@@ -91,6 +92,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Serve(args) => return serve::run(&args),
         Command::Demo(args) => return demo::run(&args),
         Command::Check { config } => return check(&config),
+        Command::Doctor(args) => return doctor::run(&args),
         Command::Mappings { client, command } => {
             let credentials = Credentials::from_env(process_environment());
             if matches!(credentials, Credentials::Token(_)) {

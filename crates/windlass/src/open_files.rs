@@ -10,6 +10,16 @@ const OTHER_FILES: u64 = 512;
 /// The largest soft limit that macOS accepts while its hard limit is unlimited.
 const MAX_FINITE_LIMIT: u64 = 10_240;
 
+/// How many files a number of concurrent invocations may need.
+pub(crate) const fn needed(invocations: usize) -> u64 {
+    OTHER_FILES + invocations as u64
+}
+
+/// The limit to which [`raise_limit`] can raise; `None` if there is none.
+pub(crate) fn highest_limit() -> Option<u64> {
+    getrlimit(Resource::Nofile).maximum
+}
+
 /// Raises the soft limit to the hard limit, and warns if that is too low for a number of concurrent
 /// invocations.
 pub(crate) fn raise_limit(invocations: usize) {
@@ -24,7 +34,7 @@ pub(crate) fn raise_limit(invocations: usize) {
     });
     let current = getrlimit(Resource::Nofile).current;
     tracing::debug!(raised, current, "limit of open files");
-    let needed = OTHER_FILES + invocations as u64;
+    let needed = needed(invocations);
     if let Some(current) = current.filter(|current| *current < needed) {
         tracing::warn!(
             "the limit of open files is {current}, below the {needed} that {invocations} concurrent \

@@ -1,6 +1,7 @@
 //! `windlass serve`: the daemon, from its configuration to its last save.
 
 use std::io;
+use std::path::Path;
 use std::process::ExitCode;
 use std::thread::available_parallelism;
 use std::time::Duration;
@@ -18,7 +19,8 @@ use crate::telemetry::Log;
 use crate::{open_files, print_config_errors, process_environment, telemetry};
 
 pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
-    let config = match configuration(args) {
+    let overrides = (args.listen.as_deref(), args.store.as_deref());
+    let config = match configuration(args.config.as_deref(), overrides) {
         Ok(config) => config,
         Err(errors) => return Ok(print_config_errors(args.config.as_deref(), &errors)),
     };
@@ -70,19 +72,23 @@ fn hide_environment() {
     }
 }
 
-/// The configuration of the file, or the defaults, overridden by the command line.
-fn configuration(args: &ServeArgs) -> Result<Config, Vec<ConfigError>> {
+/// The configuration of the file, or the defaults, overridden by the command line: by an address and a
+/// store.
+pub(crate) fn configuration(
+    file: Option<&Path>,
+    (listen, store): (Option<&str>, Option<&str>),
+) -> Result<Config, Vec<ConfigError>> {
     let env = process_environment();
-    let mut config = match &args.config {
+    let mut config = match file {
         Some(file) => Config::load(file, env)?,
         None => Config::without_file(env)?,
     };
-    if let Some(listen) = &args.listen {
+    if let Some(listen) = listen {
         config
             .override_listen(listen)
             .map_err(|error| vec![error])?;
     }
-    if let Some(store) = &args.store {
+    if let Some(store) = store {
         config.override_store(store).map_err(|error| vec![error])?;
     }
     Ok(config)

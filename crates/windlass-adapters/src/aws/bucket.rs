@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use aws_sdk_s3::Client;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
@@ -11,6 +10,7 @@ use aws_smithy_types::timeout::TimeoutConfig;
 use bytes::Bytes;
 use windlass_engine::ports::{DocumentBucket, PortError};
 
+use super::S3;
 use super::fault::{port_error, unusable_response};
 
 /// Limit of one attempt to get an object: it may have the event of a batch, 6 MiB before it is
@@ -19,12 +19,12 @@ const GET_TIMEOUT: Duration = Duration::from_secs(60);
 
 #[derive(Debug)]
 pub struct S3Bucket {
-    client: Client,
+    client: S3,
     name: String,
 }
 
 impl S3Bucket {
-    pub fn new(client: &Client, name: &str) -> Self {
+    pub fn new(client: &S3, name: &str) -> Self {
         Self {
             client: client.clone(),
             name: name.to_owned(),

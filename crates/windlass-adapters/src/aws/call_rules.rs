@@ -14,7 +14,9 @@ use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::body::SdkBody;
 use aws_smithy_types::config_bag::ConfigBag;
 use http_body_util::Limited;
+use windlass_core::arn::Arn;
 
+use super::calls::Call;
 use super::credentials::CurrentCredentials;
 use super::fault::is_rejection_of_credentials;
 use super::raw::metadata;
@@ -28,37 +30,6 @@ const WITHOUT_LIMIT: &str = "SubscribeToShard";
 
 /// Limit of the response to a call that failed.
 const MAX_ERROR_BYTES: usize = 64 * 1024;
-
-/// The permission that a call needs, as policies spell it. Attached to the response.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Action(pub(super) String);
-
-impl Action {
-    /// <https://docs.aws.amazon.com/service-authorization/latest/reference/reference_policies_actions-resources-contextkeys.html>
-    fn of(call: &Metadata) -> Self {
-        let prefix = match call.service() {
-            "Kinesis" => "kinesis",
-            "DynamoDB Streams" => "dynamodb",
-            "SQS" => "sqs",
-            "Lambda" => "lambda",
-            "SNS" => "sns",
-            "S3" => "s3",
-            other => other,
-        };
-        let name = match call.name() {
-            "Invoke" => "InvokeFunction",
-            "DeleteMessageBatch" => "DeleteMessage",
-            "ChangeMessageVisibilityBatch" => "ChangeMessageVisibility",
-            other => other,
-        };
-        Self(format!("{prefix}:{name}"))
-    }
-
-    /// Whether its service has a protocol of XML, not one of JSON.
-    pub(super) fn answers_in_xml(&self) -> bool {
-        self.0.starts_with("sns:") || self.0.starts_with("s3:")
-    }
-}
 
 /// Repeats a call only if its connection was lost or could not be made. All other failures are the
 /// consumers' to repeat: a repeated throttled call would be throttled again, and counts.
@@ -88,22 +59,34 @@ impl ClassifyRetry for OnlyLostConnections {
     }
 }
 
-/// Bounds responses, attaches the [`Action`], and reports rejected credentials.
+/// Bounds responses, attaches the [`Call`], and reports rejected credentials.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct CallRules {
     pub(super) credentials: Option<CurrentCredentials>,
+    /// The role to which they belong, if they are not the daemon's own.
+    pub(super) role: Option<Arn>,
 }
 
+/// The role with which a call was made. Attached to the response to it.
+#[derive(Clone, Debug)]
+pub(super) struct CallerRole(pub(super) Arn);
+
 impl CallRules {
-    /// Bounds a response whose body was not read yet, and attaches the [`Action`] to an error.
-    pub(super) fn bound(response: &mut HttpResponse, call: &Metadata) {
+    /// Bounds a response whose body was not read yet, and attaches the [`Call`] and the
+    /// [`CallerRole`] to an error.
+    pub(super) fn bound(&self, response: &mut HttpResponse, call: &Metadata) {
         let limit = if response.status().is_success() {
             if call.name() == WITHOUT_LIMIT {
                 return;
             }
             MAX_RESPONSE_BYTES
         } else {
-            response.add_extension(Action::of(call));
+            if let Some(call) = Call::find(call.service(), call.name()) {
+                response.add_extension(call);
+            }
+            if let Some(role) = &self.role {
+                response.add_extension(CallerRole(role.clone()));
+            }
             MAX_ERROR_BYTES
         };
         let body = std::mem::replace(response.body_mut(), SdkBody::taken());
@@ -139,7 +122,7 @@ impl Intercept for CallRules {
         config: &mut ConfigBag,
     ) -> Result<(), BoxError> {
         let call = config.load::<Metadata>().ok_or("a call without a name")?;
-        Self::bound(context.response_mut(), call);
+        self.bound(context.response_mut(), call);
         Ok(())
     }
 
@@ -178,7 +161,10 @@ mod tests {
             ..AwsSettings::default()
         };
         let aws = Aws::with(&settings, Some(http.shared()), None).await;
-        (http, aws.home().clone())
+        (
+            http,
+            aws.clients_for(&Arn::parse("arn:aws:kinesis:us-east-1:1:stream/s").unwrap()),
+        )
     }
 
     #[tokio::test(start_paused = true)]

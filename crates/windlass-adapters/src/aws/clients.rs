@@ -1,7 +1,7 @@
 //! SDK clients for each service and region, from one configuration.
 
-use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use aws_config::meta::region::ProvideRegion;
@@ -9,6 +9,7 @@ use aws_config::profile::ProfileFileRegionProvider;
 use aws_config::stalled_stream_protection::StalledStreamProtectionConfig;
 use aws_config::{BehaviorVersion, ConfigLoader, Region, SdkConfig};
 use aws_credential_types::Credentials;
+use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use aws_smithy_types::retry::RetryConfig;
 use aws_smithy_types::timeout::TimeoutConfig;
@@ -16,9 +17,12 @@ use aws_types::service_config::ServiceConfigKey;
 use futures::FutureExt as _;
 use windlass_core::arn::Arn;
 
+use super::assumed_role::AssumedRole;
 use super::call_rules::{CallRules, OnlyLostConnections};
+use super::calls::{DynamoDbStreams, Kinesis, Lambda, S3, Sns, Sqs, Sts};
 use super::credentials::CurrentCredentials;
 use super::partition::is_region;
+use super::roles::{Role, RoleRule};
 use super::server_clock::ServerClock;
 use crate::tls_roots::{CaBundle, Connections, TLS};
 
@@ -31,7 +35,7 @@ pub(super) const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The SDK repeats a call once, for a lost connection; see [`OnlyLostConnections`].
 const MAX_ATTEMPTS: u32 = 2;
 
-/// Limit of the other regions whose clients are kept; AWS has fewer.
+/// Limit of the other regions whose clients are kept, with each role; AWS has fewer.
 const MAX_REGIONS: usize = 64;
 
 /// A service of AWS that windlass calls.
@@ -43,16 +47,18 @@ pub enum Service {
     Sns,
     S3,
     Lambda,
+    Sts,
 }
 
 impl Service {
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Kinesis,
         Self::DynamoDbStreams,
         Self::Sqs,
         Self::Sns,
         Self::S3,
         Self::Lambda,
+        Self::Sts,
     ];
 
     /// Key of the service in the configuration.
@@ -64,6 +70,28 @@ impl Service {
             Self::Sns => "sns",
             Self::S3 => "s3",
             Self::Lambda => "lambda",
+            Self::Sts => "sts",
+        }
+    }
+
+    /// Whether it has a protocol of XML, not one of JSON.
+    pub(super) const fn answers_in_xml(self) -> bool {
+        match self {
+            Self::Sns | Self::S3 | Self::Sts => true,
+            Self::Kinesis | Self::DynamoDbStreams | Self::Sqs | Self::Lambda => false,
+        }
+    }
+
+    /// Its identifier in the SDK.
+    pub(super) const fn sdk_id(self) -> &'static str {
+        match self {
+            Self::Kinesis => "Kinesis",
+            Self::DynamoDbStreams => "DynamoDB Streams",
+            Self::Sqs => "SQS",
+            Self::Sns => "SNS",
+            Self::S3 => "S3",
+            Self::Lambda => "Lambda",
+            Self::Sts => "STS",
         }
     }
 }
@@ -79,30 +107,49 @@ pub struct AwsSettings {
     pub placeholder_credentials: bool,
     /// Authorities that are trusted instead of the machine's.
     pub ca_bundle: Option<CaBundle>,
+    /// Roles for sources and destinations; the first rule that fits applies.
+    pub assume_roles: Vec<RoleRule>,
 }
 
-/// Clients of all regions. A resource is called in the region of its ARN, whatever the daemon's.
+/// Clients of all regions and roles. A resource is called in the region of its ARN, whatever the
+/// daemon's.
 #[derive(Debug)]
 pub struct Aws {
-    shared: SdkConfig,
+    caller: Caller,
     subscription_http: Option<SharedHttpClient>,
-    rules: CallRules,
     endpoints: BTreeMap<Service, String>,
     region: String,
+    assume_roles: Vec<RoleRule>,
+    /// Those of the daemon's region and credentials.
     home: AwsClients,
-    /// Clients of other regions; they share connections and credentials with `home`.
-    others: Mutex<BTreeMap<String, AwsClients>>,
+    others: Mutex<Others>,
+}
+
+/// What calls have in common that are made with the same credentials.
+#[derive(Clone, Debug)]
+struct Caller {
+    shared: SdkConfig,
+    rules: CallRules,
+}
+
+/// Clients of other regions and of roles; they share connections with those of the daemon's region.
+#[derive(Debug, Default)]
+struct Others {
+    clients: BTreeMap<(Option<Role>, String), AwsClients>,
+    /// The configuration names them, so there are few.
+    roles: BTreeMap<Role, Caller>,
 }
 
 /// Clients of all services in one region. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct AwsClients {
-    pub(crate) kinesis: aws_sdk_kinesis::Client,
-    pub(crate) dynamodb_streams: aws_sdk_dynamodbstreams::Client,
-    pub(crate) sqs: aws_sdk_sqs::Client,
-    pub(crate) sns: aws_sdk_sns::Client,
-    pub(crate) s3: aws_sdk_s3::Client,
-    pub(crate) lambda: aws_sdk_lambda::Client,
+    pub(crate) kinesis: Kinesis,
+    pub(crate) dynamodb_streams: DynamoDbStreams,
+    pub(crate) sqs: Sqs,
+    pub(crate) sns: Sns,
+    pub(crate) s3: S3,
+    pub(crate) lambda: Lambda,
+    pub(crate) sts: Sts,
     /// Opens a connection for each subscription to a shard; `None`: the client of all other calls.
     /// Over HTTP/2, subscriptions that are not read would stop all others on their connection, and its
     /// number of streams is limited.
@@ -112,12 +159,8 @@ pub struct AwsClients {
     /// The clocks of the servers of both, as their answers show them.
     pub(crate) kinesis_clock: ServerClock,
     pub(crate) dynamodb_streams_clock: ServerClock,
-    /// Whether Kinesis has an endpoint other than AWS's.
-    pub(crate) custom_kinesis: bool,
-    /// The same of DynamoDB Streams.
-    pub(crate) custom_dynamodb_streams: bool,
-    /// The same for SQS.
-    pub(crate) custom_sqs: bool,
+    /// Services with an endpoint other than AWS's.
+    pub(crate) custom_endpoints: Arc<BTreeSet<Service>>,
 }
 
 impl Aws {
@@ -164,56 +207,93 @@ impl Aws {
             loader.credentials_provider(keys)
         };
         let shared = loader.load().await;
-        let rules = CallRules { credentials };
-        let home = AwsClients::new(&shared, &rules, &settings.endpoints, &settings.region);
+        let rules = CallRules {
+            credentials,
+            role: None,
+        };
+        let caller = Caller { shared, rules };
+        let home = AwsClients::new(&caller, &settings.endpoints, &settings.region);
         Self {
-            shared,
+            caller,
             subscription_http: None,
-            rules,
             endpoints: settings.endpoints.clone(),
             region: settings.region.clone(),
+            assume_roles: settings.assume_roles.clone(),
             home,
             others: Mutex::default(),
         }
     }
 
-    /// The clients of the daemon's region.
+    /// The clients of the daemon's region, with its own credentials.
     pub(crate) const fn home(&self) -> &AwsClients {
         &self.home
     }
 
-    /// The clients of an ARN's region.
+    /// The clients for a source or a destination: of the region of its ARN, and with the role of the
+    /// first rule that matches it.
+    pub fn clients_for(&self, arn: &Arn) -> AwsClients {
+        let mut rules = self.assume_roles.iter();
+        let rule = rules.find(|rule| rule.resources.matches(arn));
+        self.clients_as(rule.map(|rule| &rule.role), arn)
+    }
+
+    /// The clients of the region of an ARN, with a role or with the daemon's own credentials.
     ///
     /// Local servers use ARNs with regions that do not exist, `ddblocal` and `elasticmq`. They are
     /// called in the daemon's region, in which their other clients call them, too.
-    pub fn clients_for(&self, arn: &Arn) -> AwsClients {
-        let region = arn.region();
-        if region == self.region || !is_region(region) {
+    pub fn clients_as(&self, role: Option<&Role>, arn: &Arn) -> AwsClients {
+        let region = match arn.region() {
+            region if is_region(region) => region,
+            _ => &self.region,
+        };
+        if region == self.region && role.is_none() {
             return self.home.clone();
         }
         let others = self.others.lock();
-        let mut others = others.unwrap_or_else(PoisonError::into_inner);
-        // Callers of the API name regions, too. Clients in use outlive their place here.
-        if MAX_REGIONS <= others.len() && !others.contains_key(region) {
-            others.clear();
+        let others = &mut *others.unwrap_or_else(PoisonError::into_inner);
+        let key = (role.cloned(), region.to_owned());
+        if let Some(clients) = others.clients.get(&key) {
+            return clients.clone();
         }
-        let clients = others
-            .entry(region.to_owned())
-            .or_insert_with(|| AwsClients {
-                subscription_http: self.subscription_http.clone(),
-                ..AwsClients::new(&self.shared, &self.rules, &self.endpoints, region)
-            });
-        clients.clone()
+        // Callers of the API name regions, too. Clients in use outlive their place here.
+        if MAX_REGIONS <= others.clients.len() {
+            others.clients.clear();
+        }
+        let caller = match role {
+            Some(role) => {
+                let caller = others.roles.entry(role.clone());
+                caller.or_insert_with(|| self.caller_as(role))
+            }
+            None => &self.caller,
+        };
+        let clients = AwsClients {
+            subscription_http: self.subscription_http.clone(),
+            ..AwsClients::new(caller, &self.endpoints, region)
+        };
+        others.clients.insert(key, clients.clone());
+        clients
+    }
+
+    /// Whoever calls with a role shares its credentials. It is assumed in the daemon's region.
+    fn caller_as(&self, role: &Role) -> Caller {
+        let credentials = CurrentCredentials::of(AssumedRole::new(&self.home.sts, role));
+        let shared = self.caller.shared.to_builder();
+        let shared = shared
+            .identity_cache(credentials.clone())
+            .credentials_provider(SharedCredentialsProvider::new(credentials.clone()));
+        Caller {
+            shared: shared.build(),
+            rules: CallRules {
+                credentials: Some(credentials),
+                role: Some(role.arn.clone()),
+            },
+        }
     }
 }
 
 impl AwsClients {
-    fn new(
-        shared: &SdkConfig,
-        rules: &CallRules,
-        endpoints: &BTreeMap<Service, String>,
-        region: &str,
-    ) -> Self {
+    fn new(caller: &Caller, endpoints: &BTreeMap<Service, String>, region: &str) -> Self {
+        let Caller { shared, rules } = caller;
         macro_rules! config {
             ($sdk:ident, $service:expr, $clock:expr) => {{
                 let config = $sdk::config::Builder::from(shared)
@@ -230,8 +310,8 @@ impl AwsClients {
             }};
         }
         macro_rules! client {
-            ($sdk:ident, $service:expr, $clock:expr) => {
-                $sdk::Client::from_conf(config!($sdk, $service, $clock).build())
+            ($client:ident, $sdk:ident, $clock:expr) => {
+                $client::new(config!($sdk, Service::$client, $clock).build())
             };
         }
         let clocks: [ServerClock; 3] = Default::default();
@@ -245,24 +325,33 @@ impl AwsClients {
             s3
         };
         Self {
-            kinesis: client!(aws_sdk_kinesis, Service::Kinesis, kinesis_clock),
+            kinesis: client!(Kinesis, aws_sdk_kinesis, kinesis_clock),
             dynamodb_streams: client!(
+                DynamoDbStreams,
                 aws_sdk_dynamodbstreams,
-                Service::DynamoDbStreams,
                 dynamodb_streams_clock
             ),
-            sqs: client!(aws_sdk_sqs, Service::Sqs, unwatched),
-            sns: client!(aws_sdk_sns, Service::Sns, unwatched),
-            s3: aws_sdk_s3::Client::from_conf(s3.build()),
-            lambda: client!(aws_sdk_lambda, Service::Lambda, unwatched),
+            sqs: client!(Sqs, aws_sdk_sqs, unwatched),
+            sns: client!(Sns, aws_sdk_sns, unwatched),
+            s3: S3::new(s3.build()),
+            lambda: client!(Lambda, aws_sdk_lambda, unwatched),
+            sts: client!(Sts, aws_sdk_sts, unwatched),
             subscription_http: None,
             rules: rules.clone(),
             kinesis_clock,
             dynamodb_streams_clock,
-            custom_kinesis: is_custom(Service::Kinesis),
-            custom_dynamodb_streams: is_custom(Service::DynamoDbStreams),
-            custom_sqs: is_custom(Service::Sqs),
+            custom_endpoints: Arc::new(
+                Service::ALL
+                    .into_iter()
+                    .filter(|it| is_custom(*it))
+                    .collect(),
+            ),
         }
+    }
+
+    /// Whether a service has an endpoint other than AWS's.
+    pub(crate) fn is_custom(&self, service: Service) -> bool {
+        self.custom_endpoints.contains(&service)
     }
 }
 
@@ -310,17 +399,8 @@ pub(crate) fn timeouts() -> TimeoutConfig {
 
 /// Whether the environment or the profile has an endpoint for a service, or one for all services.
 fn has_custom_endpoint(shared: &SdkConfig, service: Service) -> bool {
-    // The identifiers of the SDK.
-    let id = match service {
-        Service::Kinesis => "Kinesis",
-        Service::DynamoDbStreams => "DynamoDB Streams",
-        Service::Sqs => "SQS",
-        Service::Sns => "SNS",
-        Service::S3 => "S3",
-        Service::Lambda => "Lambda",
-    };
     let key = ServiceConfigKey::builder()
-        .service_id(id)
+        .service_id(service.sdk_id())
         .env("AWS_ENDPOINT_URL")
         .profile("endpoint_url")
         .build();
@@ -337,13 +417,16 @@ mod tests {
 
     fn regions(client: &AwsClients) -> Vec<String> {
         let regions = [
-            client.kinesis.config().region(),
-            client.dynamodb_streams.config().region(),
-            client.sqs.config().region(),
-            client.lambda.config().region(),
+            client.kinesis.region(),
+            client.dynamodb_streams.region(),
+            client.sqs.region(),
+            client.sns.region(),
+            client.s3.region(),
+            client.lambda.region(),
+            client.sts.region(),
         ];
         let regions = regions.into_iter().flatten();
-        regions.map(ToString::to_string).collect()
+        regions.map(str::to_owned).collect()
     }
 
     /// The URI of an object as it is put with an endpoint, and whether it has a checksum.
@@ -358,7 +441,7 @@ mod tests {
         };
         let aws = Aws::with(&settings, Some(http.shared()), None).await;
         http.respond(b"");
-        let put = aws.home().s3.put_object().bucket("failed").key("a/b");
+        let put = aws.home.s3.put_object().bucket("failed").key("a/b");
         put.body(b"{}".to_vec().into()).send().await.unwrap();
         let request = http.requests().remove(0);
         let mut headers = request.headers.keys();
@@ -387,20 +470,24 @@ mod tests {
         .await;
         let of = |text: &str| regions(&aws.clients_for(&Arn::parse(text).unwrap()));
         let queue = "arn:aws:sqs:us-gov-west-1:000000000000:q";
-        assert_eq!(of(queue), ["us-gov-west-1"; 4]);
-        assert_eq!(of(queue), ["us-gov-west-1"; 4]);
-        assert_eq!(aws.others.lock().unwrap().len(), 1, "clients are reused");
+        assert_eq!(of(queue), ["us-gov-west-1"; 7]);
+        assert_eq!(of(queue), ["us-gov-west-1"; 7]);
+        assert_eq!(
+            aws.others.lock().unwrap().clients.len(),
+            1,
+            "clients are reused"
+        );
         let long = "arn:aws-eusc:kinesis:eusc-de-east-1:000000000000:stream/s";
-        assert_eq!(of(long), ["eusc-de-east-1"; 4]);
+        assert_eq!(of(long), ["eusc-de-east-1"; 7]);
         let home = "arn:aws:kinesis:eu-west-1:000000000000:stream/s";
-        assert_eq!(of(home), ["eu-west-1"; 4]);
+        assert_eq!(of(home), ["eu-west-1"; 7]);
         for region in ["elasticmq", "ddblocal", "", "000000000000", "a-b-1"] {
             let arn = format!("arn:aws:sqs:{region}:000000000000:q");
-            assert_eq!(of(&arn), ["eu-west-1"; 4], "{arn}");
+            assert_eq!(of(&arn), ["eu-west-1"; 7], "{arn}");
         }
         for number in 1..=2 * MAX_REGIONS {
             of(&format!("arn:aws:sqs:eu-south-{number}:000000000000:q"));
-            let kept = aws.others.lock().unwrap().len();
+            let kept = aws.others.lock().unwrap().clients.len();
             assert!(kept <= MAX_REGIONS, "{kept} regions are kept");
         }
     }

@@ -15,6 +15,7 @@ use aws_smithy_runtime_api::client::identity::{
 };
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::config_bag::ConfigBag;
+use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use tokio::time::Instant;
 
@@ -22,22 +23,36 @@ use tokio::time::Instant;
 /// wrong, every call of every source is a rejection.
 const MIN_LIFETIME: Duration = Duration::from_secs(5);
 
+/// Where credentials come from.
+pub(super) trait Origin: Send + Sync {
+    fn load(&self) -> BoxFuture<'_, provider::Result>;
+
+    /// What was loaded is not accepted: the next load begins anew.
+    fn forget(&self);
+}
+
 /// Makes the chain of providers, which reads the files of AWS.
 type MakeChain = dyn Fn() -> BoxFuture<'static, Option<SharedCredentialsProvider>> + Send + Sync;
+
+/// The daemon's own credentials.
+struct Chain {
+    make: Box<MakeChain>,
+    /// Kept while it works: the providers of machines and containers bridge outages with what they
+    /// found last.
+    current: Mutex<Option<SharedCredentialsProvider>>,
+}
 
 /// The credentials of all clients of one configuration, and their cache. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct CurrentCredentials(Arc<Shared>);
 
 struct Shared {
-    make_chain: Box<MakeChain>,
+    origin: Box<dyn Origin>,
+    new_cache: fn() -> SharedIdentityCache,
     state: Mutex<State>,
 }
 
 struct State {
-    /// Kept while it works: the providers of machines and containers bridge outages with what they
-    /// found last.
-    chain: Option<SharedCredentialsProvider>,
     cache: SharedIdentityCache,
     dropped_at: Option<Instant>,
 }
@@ -49,11 +64,24 @@ impl CurrentCredentials {
         + Sync
         + 'static,
     ) -> Self {
+        let chain = Chain {
+            make: Box::new(make_chain),
+            current: Mutex::default(),
+        };
+        Self::with(chain, || IdentityCache::lazy().build())
+    }
+
+    /// Of an origin that caches its credentials.
+    pub(super) fn of(origin: impl Origin + 'static) -> Self {
+        Self::with(origin, IdentityCache::no_cache)
+    }
+
+    fn with(origin: impl Origin + 'static, new_cache: fn() -> SharedIdentityCache) -> Self {
         Self(Arc::new(Shared {
-            make_chain: Box::new(make_chain),
+            origin: Box::new(origin),
+            new_cache,
             state: Mutex::new(State {
-                chain: None,
-                cache: IdentityCache::lazy().build(),
+                cache: new_cache(),
                 dropped_at: None,
             }),
         }))
@@ -68,25 +96,41 @@ impl CurrentCredentials {
             return;
         }
         state.dropped_at = Some(now);
-        state.chain = None;
-        state.cache = IdentityCache::lazy().build();
-    }
-
-    async fn load(&self) -> provider::Result {
-        let kept = self.state().chain.take();
-        let chain = match kept {
-            Some(chain) => chain,
-            None => (self.0.make_chain)()
-                .await
-                .ok_or_else(|| CredentialsError::not_loaded("no provider of credentials"))?,
-        };
-        let credentials = chain.provide_credentials().await?;
-        self.state().chain = Some(chain);
-        Ok(credentials)
+        self.0.origin.forget();
+        state.cache = (self.0.new_cache)();
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Chain {
+    async fn credentials(&self) -> provider::Result {
+        let kept = self.current().take();
+        let chain = match kept {
+            Some(chain) => chain,
+            None => (self.make)()
+                .await
+                .ok_or_else(|| CredentialsError::not_loaded("no provider of credentials"))?,
+        };
+        let credentials = chain.provide_credentials().await?;
+        *self.current() = Some(chain);
+        Ok(credentials)
+    }
+
+    fn current(&self) -> MutexGuard<'_, Option<SharedCredentialsProvider>> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Origin for Chain {
+    fn load(&self) -> BoxFuture<'_, provider::Result> {
+        self.credentials().boxed()
+    }
+
+    fn forget(&self) {
+        *self.current() = None;
     }
 }
 
@@ -95,7 +139,7 @@ impl ProvideCredentials for CurrentCredentials {
     where
         Self: 'a,
     {
-        future::ProvideCredentials::new(self.load())
+        future::ProvideCredentials::new(self.0.origin.load())
     }
 }
 

@@ -16,7 +16,6 @@ use windlass_core::shard::{PageStart, ReadResult};
 use windlass_core::time::Timestamp;
 use windlass_engine::ports::{MIN_RETENTION, PortError, ReadLimits, ShardReader, StreamReader};
 
-use super::AwsClients;
 use super::call_rules::CallRules;
 use super::fault::port_error;
 use super::prepared_call::PreparedOnce;
@@ -25,6 +24,7 @@ use super::shard_api::{
     ClosedShards, ListedShard, MAX_LIST_PAGES, ReadError, ShardApi, StreamApi, end_of_retention,
     list_shards, read_page, send_get_records, sequence_number,
 };
+use super::{AwsClients, Service};
 use crate::wire::dynamodb::{EventTemplate, GetRecordsParser};
 use crate::wire::page_builder::{GetRecordsResponse, PageEstimate};
 
@@ -57,18 +57,17 @@ fn operation_on(stream: &Arn, call: &str) -> String {
     format!("{call} of the stream of table {}", stream.source_name())
 }
 
-/// Checks that a stream exists and can be described. Returns when its server answered, by the
-/// server's clock.
+/// Checks that a stream exists and can be described.
 pub(super) async fn exists(
     clients: &AwsClients,
     arn: &Arn,
-) -> Result<Option<Timestamp>, PortError> {
+    clock: &ServerClock,
+) -> Result<(), PortError> {
     let call = clients.dynamodb_streams.describe_stream();
     let call = call.stream_arn(arn.as_str()).limit(1);
-    let clock = ServerClock::default();
     let response = call.customize().interceptor(clock.clone()).send().await;
     response.map_err(|error| port_error(operation_on(arn, "DescribeStream"), error))?;
-    Ok(clock.answered())
+    Ok(())
 }
 
 impl DynamoDbStreamsReader {
@@ -77,10 +76,19 @@ impl DynamoDbStreamsReader {
             clients: clients.clone(),
             stream: stream.clone(),
             template: EventTemplate::new(stream.as_str(), stream.region()),
-            estimate: PageEstimate::default(),
+            estimate: PageEstimate::new(1),
             closed: ClosedShards::default(),
             is_disabled: AtomicBool::new(false),
             get_records: PreparedOnce::default(),
+        }
+    }
+
+    /// Puts the records of each of `n_lanes` lanes together on their page.
+    #[must_use]
+    pub fn with_lanes(self, n_lanes: usize) -> Self {
+        Self {
+            estimate: PageEstimate::new(n_lanes),
+            ..self
         }
     }
 }
@@ -103,7 +111,8 @@ impl StreamApi for DynamoDbStreamsReader {
     }
 
     fn closed_shards(&self) -> Option<&ClosedShards> {
-        self.clients.custom_dynamodb_streams.then_some(&self.closed)
+        let is_custom = self.clients.is_custom(Service::DynamoDbStreams);
+        is_custom.then_some(&self.closed)
     }
 
     async fn all_shards(&self) -> Result<Vec<ListedShard>, PortError> {

@@ -81,14 +81,14 @@ struct RestOfEvent {
     behind_latest: Option<Duration>,
 }
 
-/// Checks that a consumer exists. Returns when its server answered, by the server's clock.
+/// Checks that a consumer exists.
 pub(super) async fn exists(
     clients: &AwsClients,
     consumer: &Arn,
-) -> Result<Option<Timestamp>, PortError> {
+    clock: &ServerClock,
+) -> Result<(), PortError> {
     let call = clients.kinesis.describe_stream_consumer();
     let call = call.consumer_arn(consumer.as_str());
-    let clock = ServerClock::default();
     let response = call.customize().interceptor(clock.clone()).send().await;
     let operation = operation("DescribeStreamConsumer", consumer);
     let response = response.map_err(|error| port_error(operation.clone(), error))?;
@@ -101,7 +101,7 @@ pub(super) async fn exists(
             source: "the consumer is being deleted".into(),
         });
     }
-    Ok(clock.answered())
+    Ok(())
 }
 
 fn operation(call: &str, consumer: &Arn) -> String {

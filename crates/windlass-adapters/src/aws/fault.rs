@@ -10,7 +10,9 @@ use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use windlass_core::outcome::Fault;
 use windlass_engine::ports::{BoxError, PortError, chain};
 
-use super::call_rules::Action;
+use super::assumed_role::NotAssumed;
+use super::call_rules::CallerRole;
+use super::calls::Call;
 use crate::tls_roots;
 
 /// Codes that request fewer calls.
@@ -88,6 +90,15 @@ const OTHER_REGION: [&str; 3] = [
     "PermanentRedirect",
 ];
 
+/// What a role that cannot be assumed needs. STS answers the same if it does not exist.
+const NOT_TRUSTED: &str = "grant sts:AssumeRole on this role to the daemon's AWS credentials, and admit \
+     them in the trust policy of the role, with the external_id if it demands one";
+
+/// The code of STS for a region that is not activated.
+///
+/// <https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html>
+const REGION_DISABLED: &str = "RegionDisabledException";
+
 /// The SDK's message for a call without credentials.
 const NO_IDENTITY: &str = "failed to select an auth scheme";
 
@@ -127,8 +138,9 @@ where
         };
     }
     let response = error.raw_response().filter(|it| {
-        let action = it.extension::<Action>();
-        !it.status().is_server_error() && !action.is_some_and(Action::answers_in_xml)
+        let call = it.extension::<Call>();
+        let answers_in_xml = call.is_some_and(|call| call.service().answers_in_xml());
+        !it.status().is_server_error() && !answers_in_xml
     });
     if let Some(explanation) = response.and_then(|it| explain_xml(it.body().bytes()?)) {
         return PortError {
@@ -148,8 +160,9 @@ where
         if let Some(message) = error.message().filter(|message| !message.is_empty()) {
             text = format!("{text}: {message}");
         }
-        let action = service.raw().extension::<Action>();
-        let remedy = error.code().and_then(|code| remedy(code, action));
+        let response = service.raw();
+        let (call, role) = (response.extension(), response.extension());
+        let remedy = error.code().and_then(|code| remedy(code, call, role));
         if let Some(remedy) = remedy.filter(|_| fault != Fault::UnknownPosition) {
             text = format!("{text}; {remedy}");
         }
@@ -194,7 +207,7 @@ pub(super) fn error_of_stream(operation: String, code: &str, message: &str) -> P
     if without_prefix(code) == IN_USE {
         return in_use(operation, message);
     }
-    let remedy = remedy(code, None).map(|remedy| format!("; {remedy}"));
+    let remedy = remedy(code, None, None).map(|remedy| format!("; {remedy}"));
     PortError {
         operation,
         fault: if is_unknown_position(code, message) {
@@ -227,13 +240,22 @@ pub(super) fn unusable_response(operation: String, cause: impl Into<BoxError>) -
 }
 
 /// What an operator can do about an error that does not resolve itself.
-fn remedy(code: &str, action: Option<&Action>) -> Option<String> {
+fn remedy(code: &str, call: Option<&Call>, role: Option<&CallerRole>) -> Option<String> {
     let code = without_prefix(code);
     let text = if is_forbidden(code) {
-        let action = action.map_or("this action", |action| &action.0);
-        return Some(format!(
-            "grant {action} on this resource to the daemon's AWS credentials"
-        ));
+        if call == Some(&Call::StsAssumeRole) {
+            return Some(NOT_TRUSTED.to_owned());
+        }
+        let action = call.map_or("this action", |call| call.action());
+        let whom = role.map_or_else(
+            || "the daemon's AWS credentials".to_owned(),
+            |CallerRole(role)| role.to_string(),
+        );
+        return Some(format!("grant {action} on this resource to {whom}"));
+    } else if code == REGION_DISABLED {
+        "activate STS in the daemon's region in the account of its credentials"
+    } else if INVALID_CREDENTIALS.contains(&code) && role.is_some() {
+        "the role is assumed again; a wrong clock of the machine is rejected, too"
     } else if INVALID_CREDENTIALS.contains(&code) {
         "renew the daemon's AWS credentials; a wrong clock of the machine is rejected, too"
     } else if UNUSABLE_KEY.contains(&code) {
@@ -248,9 +270,11 @@ fn remedy(code: &str, action: Option<&Action>) -> Option<String> {
     Some(text.to_owned())
 }
 
-pub(crate) fn fault_of<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> Fault {
+pub(crate) fn fault_of<E: Error + ProvideErrorMetadata + 'static>(
+    error: &SdkError<E, HttpResponse>,
+) -> Fault {
     let SdkError::ServiceError(service) = error else {
-        return Fault::Transient;
+        return not_assumed(error).map_or(Fault::Transient, NotAssumed::fault);
     };
     let (code, message) = (service.err().code(), service.err().message());
     if is_unknown_position(code.unwrap_or_default(), message.unwrap_or_default()) {
@@ -282,6 +306,7 @@ pub(crate) fn fault_of_code(code: &str, status: u16) -> Fault {
     ]
     .iter()
     .any(|codes| codes.contains(&code))
+        || code == REGION_DISABLED
     {
         Fault::Denied
     } else if GONE.contains(&code) {
@@ -308,9 +333,21 @@ fn without_prefix(code: &str) -> &str {
     code.rsplit('#').next().unwrap_or(code)
 }
 
+/// The failure to assume the role with which a call was to be made.
+fn not_assumed<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a NotAssumed> {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if let Some(found) = error.downcast_ref() {
+            return Some(found);
+        }
+        cause = error.source();
+    }
+    None
+}
+
 /// Reason and remedy, if a call was not sent for lack of credentials.
 ///
-/// Such a call is not `Denied`: it was never sent, and credentials may appear while the daemon
+/// Without a role, such a call is not `Denied`: it was never sent, and credentials may appear while the daemon
 /// runs, from a file, an instance's role or a login.
 pub(crate) fn credentials_error<E: Error + 'static>(
     error: &SdkError<E, HttpResponse>,
@@ -320,6 +357,9 @@ pub(crate) fn credentials_error<E: Error + 'static>(
         SdkError::DispatchFailure(_) | SdkError::ConstructionFailure(_)
     ) {
         return None;
+    }
+    if let Some(error) = not_assumed(error) {
+        return Some(error.to_string());
     }
     let mut cause: Option<&(dyn Error + 'static)> = Some(error);
     let mut reason = None;
@@ -354,6 +394,7 @@ mod tests {
     use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider, future};
 
     use super::*;
+    use crate::aws::Kinesis;
 
     #[test]
     fn codes_are_classified() {
@@ -418,9 +459,9 @@ mod tests {
             .endpoint_url("http://127.0.0.1:9")
             .credentials_provider(credentials)
             .build();
-        let client = aws_sdk_kinesis::Client::from_conf(config);
-        let response = client.list_streams().send().await;
-        port_error("ListStreams".to_owned(), response.unwrap_err())
+        let client = Kinesis::new(config);
+        let response = client.list_shards().send().await;
+        port_error("ListShards".to_owned(), response.unwrap_err())
     }
 
     /// A provider that always fails.

@@ -20,7 +20,6 @@ use windlass_core::shard::{PageStart, ReadResult};
 use windlass_core::time::Timestamp;
 use windlass_engine::ports::{MIN_RETENTION, PortError, ReadLimits, ShardReader, StreamReader};
 
-use super::AwsClients;
 use super::call_rules::CallRules;
 use super::fan_out::{Consumer, FanOutShard};
 use super::fault::port_error;
@@ -31,6 +30,7 @@ use super::shard_api::{
     ClosedShards, ListedShard, MAX_LIST_PAGES, ReadError, ShardApi, StreamApi, end_of_retention,
     list_shards, read_page, send_get_records, sequence_number,
 };
+use super::{AwsClients, Service};
 use crate::wire::kinesis::{EventTemplate, GetRecordsParser};
 use crate::wire::page_builder::{GetRecordsResponse, PageEstimate};
 
@@ -89,7 +89,7 @@ impl Stream {
     fn new(clients: &AwsClients, arn: &Arn) -> Self {
         Self {
             arn: arn.clone(),
-            with_name: clients.custom_kinesis,
+            with_name: clients.is_custom(Service::Kinesis),
         }
     }
 
@@ -102,21 +102,20 @@ impl Stream {
     }
 }
 
-/// Checks that a stream exists and can be described. Returns when its server answered, by the
-/// server's clock.
+/// Checks that a stream exists and can be described.
 pub(super) async fn exists(
     clients: &AwsClients,
     arn: &Arn,
-) -> Result<Option<Timestamp>, PortError> {
+    clock: &ServerClock,
+) -> Result<(), PortError> {
     let stream = Stream::new(clients, arn);
     let call = clients.kinesis.describe_stream_summary();
     let call = call
         .stream_arn(stream.arn.as_str())
         .set_stream_name(stream.name());
-    let clock = ServerClock::default();
     let response = call.customize().interceptor(clock.clone()).send().await;
     response.map_err(|error| port_error(stream.operation("DescribeStreamSummary"), error))?;
-    Ok(clock.answered())
+    Ok(())
 }
 
 impl KinesisReader {
@@ -132,12 +131,21 @@ impl KinesisReader {
             clients: clients.clone(),
             stream: Stream::new(clients, stream),
             identity_arn: identity_arn.to_owned(),
-            estimate: PageEstimate::default(),
+            estimate: PageEstimate::new(1),
             closed: ClosedShards::default(),
             get_records: PreparedOnce::default(),
             takes_apart: consumer.is_some(),
             consumer: consumer.map(|consumer| Arc::new(Consumer::new(consumer))),
             hash_keys: HashKeys::default(),
+        }
+    }
+
+    /// Puts the records of each of `n_lanes` lanes together on their page.
+    #[must_use]
+    pub fn with_lanes(self, n_lanes: usize) -> Self {
+        Self {
+            estimate: PageEstimate::new(n_lanes),
+            ..self
         }
     }
 
@@ -210,7 +218,7 @@ impl KinesisReader {
     /// record: kinesalite does not answer a request for one by time while a shard is empty.
     fn skips_to(&self, after: &Position) -> Option<Timestamp> {
         match after {
-            Position::AtTimestamp(time) if self.clients.custom_kinesis => Some(*time),
+            Position::AtTimestamp(time) if self.clients.is_custom(Service::Kinesis) => Some(*time),
             Position::AtTimestamp(_)
             | Position::TrimHorizon
             | Position::At(_)
@@ -245,7 +253,8 @@ impl StreamApi for KinesisReader {
     }
 
     fn closed_shards(&self) -> Option<&ClosedShards> {
-        self.clients.custom_kinesis.then_some(&self.closed)
+        let is_custom = self.clients.is_custom(Service::Kinesis);
+        is_custom.then_some(&self.closed)
     }
 
     async fn all_shards(&self) -> Result<Vec<ListedShard>, PortError> {

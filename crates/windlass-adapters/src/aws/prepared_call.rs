@@ -207,7 +207,7 @@ impl PreparedCall {
         let response = self.connector.call(request).await;
         let mut response = response.map_err(SdkError::dispatch_failure)?;
         watch.clock.handle_response(&response, sent.elapsed());
-        CallRules::bound(&mut response, &self.operation);
+        watch.rules.bound(&mut response, &self.operation);
         if response.status().is_success() {
             return Ok(response);
         }

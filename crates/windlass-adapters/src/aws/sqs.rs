@@ -32,7 +32,8 @@ use windlass_engine::requests::{QueueOperation, QueueRequests};
 
 use super::fault::{fault_of_code, port_error, unusable_response};
 use super::raw::RawCall;
-use super::{AwsClients, Partition};
+use super::server_clock::ServerClock;
+use super::{AwsClients, Partition, Service};
 use crate::wire::sqs::{EventTemplate, ReceiveMessageParser};
 
 /// Limit of entries of one batch call.
@@ -110,7 +111,7 @@ where
 /// mappings do not need.
 ///
 /// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-queue-message-identifiers.html>
-fn url_at_aws(queue: &Arn) -> String {
+pub(super) fn url_at_aws(queue: &Arn) -> String {
     let (region, account, name) = (queue.region(), queue.account_id(), queue.resource());
     let suffix = Partition::of(region).dns_suffix;
     format!("https://sqs.{region}.{suffix}/{account}/{name}")
@@ -118,13 +119,22 @@ fn url_at_aws(queue: &Arn) -> String {
 
 /// The URL of a queue, for calls about it.
 pub(crate) async fn queue_url(clients: &AwsClients, queue: &Arn) -> Result<String, PortError> {
-    if !clients.custom_sqs {
-        return Ok(url_at_aws(queue));
+    if clients.is_custom(Service::Sqs) {
+        url_from_server(clients, queue, &ServerClock::default()).await
+    } else {
+        Ok(url_at_aws(queue))
     }
+}
+
+async fn url_from_server(
+    clients: &AwsClients,
+    queue: &Arn,
+    clock: &ServerClock,
+) -> Result<String, PortError> {
     let call = clients.sqs.get_queue_url().queue_name(queue.resource());
     let owner = queue.account_id();
     let call = call.set_queue_owner_aws_account_id((!owner.is_empty()).then(|| owner.to_owned()));
-    let response = call.send().await;
+    let response = call.customize().interceptor(clock.clone()).send().await;
     let response = response.map_err(|error| failed(queue, "GetQueueUrl", error))?;
     let url = response.queue_url;
     url.ok_or_else(|| {
@@ -134,14 +144,18 @@ pub(crate) async fn queue_url(clients: &AwsClients, queue: &Arn) -> Result<Strin
 }
 
 /// Checks that a queue exists and is accessible.
-pub(super) async fn exists(clients: &AwsClients, queue: &Arn) -> Result<(), PortError> {
-    let url = queue_url(clients, queue).await?;
-    if clients.custom_sqs {
-        return Ok(());
+pub(crate) async fn exists(
+    clients: &AwsClients,
+    queue: &Arn,
+    clock: &ServerClock,
+) -> Result<(), PortError> {
+    if clients.is_custom(Service::Sqs) {
+        return url_from_server(clients, queue, clock).await.map(drop);
     }
-    let call = clients.sqs.get_queue_attributes().queue_url(url);
+    let call = clients.sqs.get_queue_attributes();
+    let call = call.queue_url(url_at_aws(queue));
     let call = call.attribute_names(QueueAttributeName::VisibilityTimeout);
-    let response = call.send().await;
+    let response = call.customize().interceptor(clock.clone()).send().await;
     response.map_err(|error| failed(queue, "GetQueueAttributes", error))?;
     Ok(())
 }

@@ -11,8 +11,8 @@ use windlass_core::failure::DestinationArn;
 use windlass_engine::ports::{Destination, Failure, PortError};
 
 use super::document::{DocumentTemplate, Payload, REPLAY_ATTRIBUTE};
-use crate::aws::AwsClients;
 use crate::aws::fault::port_error;
+use crate::aws::{AwsClients, S3};
 
 /// Limit of one attempt: an object may have the events of a whole batch, 6 MiB before they are
 /// escaped.
@@ -24,7 +24,7 @@ const MAX_CONCURRENT_PUTS: usize = 4;
 
 #[derive(Debug)]
 pub(super) struct S3Destination {
-    client: aws_sdk_s3::Client,
+    client: S3,
     bucket: DestinationArn,
     template: DocumentTemplate,
     puts: Semaphore,

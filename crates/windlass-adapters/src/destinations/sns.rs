@@ -6,12 +6,12 @@ use windlass_core::failure::DestinationArn;
 use windlass_engine::ports::{Destination, Failure, PortError};
 
 use super::document::{DocumentTemplate, Payload, REPLAY_ATTRIBUTE};
-use crate::aws::AwsClients;
 use crate::aws::fault::port_error;
+use crate::aws::{AwsClients, Sns};
 
 #[derive(Debug)]
 pub(super) struct SnsDestination {
-    client: aws_sdk_sns::Client,
+    client: Sns,
     topic: DestinationArn,
     template: DocumentTemplate,
 }

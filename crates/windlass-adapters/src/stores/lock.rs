@@ -46,15 +46,9 @@ impl StoreLock {
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                let mut holder = String::new();
-                // An unreadable process id is only missing from the message.
-                let read = file.read_to_string(&mut holder);
-                let process = match holder.trim() {
-                    pid if read.is_ok() && !pid.is_empty() => format!("process {pid}"),
-                    _ => "another process".to_owned(),
-                };
                 let reason = format!(
-                    "it is in use by {process}; stop that process, or set another directory"
+                    "it is in use by {}; stop that process, or set another directory",
+                    holder_of(&mut file)
                 );
                 return Err(StoreError::new(store, &reason));
             }
@@ -78,6 +72,26 @@ impl StoreLock {
             StoreError::of_file(store, &format!("cannot write {file_name}"), error)
         })?;
         Ok(Self { _file: file })
+    }
+}
+
+/// The process that has locked a store, for messages; `None` if none has, or it cannot be found out.
+pub(super) fn holder(path: &Path) -> Option<String> {
+    let mut file = File::open(path).ok()?;
+    // For a moment only, and given back when the file is closed.
+    match file.try_lock_shared() {
+        Err(TryLockError::WouldBlock) => Some(holder_of(&mut file)),
+        Ok(()) | Err(TryLockError::Error(_)) => None,
+    }
+}
+
+/// An unreadable process id is only missing from the message.
+fn holder_of(file: &mut File) -> String {
+    let mut holder = String::new();
+    let read = file.take(MAX_LOCK_FILE_LEN).read_to_string(&mut holder);
+    match holder.trim() {
+        pid if read.is_ok() && !pid.is_empty() => format!("process {pid}"),
+        _ => "another process".to_owned(),
     }
 }
 

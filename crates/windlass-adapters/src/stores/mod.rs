@@ -9,6 +9,7 @@ use windlass_engine::ports::{BoxError, Store};
 
 mod dead_letters;
 mod history;
+mod inspection;
 mod lock;
 mod overrides;
 mod replays;
@@ -16,6 +17,7 @@ mod rows;
 mod schema;
 mod sqlite;
 
+pub use inspection::{StoreContents, StoreInspection, inspect};
 pub use sqlite::SqliteStore;
 
 /// Failure to open a store.

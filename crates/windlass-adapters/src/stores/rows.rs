@@ -18,7 +18,7 @@ use windlass_core::tags::Tags;
 use windlass_core::time::Timestamp;
 use windlass_core::window::{WindowBounds, WindowCheckpoint, WindowState};
 use windlass_engine::ports::{
-    ChangeNumber, Changes, CheckpointSave, StoredMapping, UnreadableMapping,
+    ChangeNumber, Changes, CheckpointSave, MappingFilter, StoredMapping, UnreadableMapping,
 };
 
 use super::{overrides, replays};
@@ -111,18 +111,23 @@ pub(super) fn mappings(db: &Connection) -> rusqlite::Result<Vec<MappingRow>> {
 pub(super) fn mappings_after(
     db: &Connection,
     after: Option<&MappingId>,
-    source: Option<&str>,
+    filter: &MappingFilter,
     limit: usize,
 ) -> rusqlite::Result<Vec<MappingRow>> {
     let query = format!(
         "SELECT {MAPPING_COLUMNS} FROM mappings
-         WHERE id > ?1 AND (?2 IS NULL OR source_arn = ?2) ORDER BY id"
+         WHERE id > ?1 AND (?2 IS NULL OR source_arn = ?2)
+             AND (?3 IS NULL OR function_arn = ?3 OR instr(spec, ?4))
+         ORDER BY id"
     );
     let mut statement = db.prepare_cached(&query)?;
     // Every id is greater than the empty one.
     let after = after.map_or("", MappingId::as_str);
     let read = |row: &Row<'_>| readable(read_mapping(row, parse_spec));
-    let rows = statement.query_map(params![after, source], read)?;
+    let function = filter.function.as_ref();
+    let arn = function.map(|function| function.arn.as_str());
+    let name = function.map(|function| function.name.as_str());
+    let rows = statement.query_map(params![after, filter.source, arn, name], read)?;
     let readable = rows.filter_map(|row| row.map(Result::ok).transpose());
     readable.take(limit).collect()
 }

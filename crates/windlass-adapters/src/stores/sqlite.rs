@@ -17,16 +17,17 @@ use windlass_core::mapping::{MappingId, MappingRow, Revision};
 use windlass_core::outcome::{Fault, Swap};
 use windlass_core::tags::Tags;
 use windlass_engine::ports::{
-    ChangeNumber, Changes, CheckpointSave, HistoryLine, LeaseStore, MappingStore, PortError,
+    ChangeNumber, Changes, CheckpointSave, HistoryLine, LeaseStore, MappingFilter, MappingStore,
+    PortError,
 };
 
 use super::lock::StoreLock;
 use super::rows::KnownSpecs;
 use super::{StoreError, dead_letters, history, rows, schema};
 
-const DATABASE_FILE: &str = "windlass.db";
+pub(super) const DATABASE_FILE: &str = "windlass.db";
 
-const LOCK_FILE: &str = "windlass.lock";
+pub(super) const LOCK_FILE: &str = "windlass.lock";
 
 /// Rights of what is created here: the store names sources and functions, and has the checkpoints.
 const DIRECTORY_MODE: u32 = 0o700;
@@ -136,21 +137,7 @@ impl Drop for SqliteStore {
 
 /// Opens the file, checks that it is a store, and brings its tables to the schema of this version.
 pub(super) fn prepare(store: &str, file: &Path) -> Result<Connection, StoreError> {
-    let file_name = file.display();
-    let failed = |reason: &str, error: rusqlite::Error| {
-        let reason = match error.sqlite_error_code() {
-            Some(rusqlite::ErrorCode::NotADatabase | rusqlite::ErrorCode::DatabaseCorrupt) => {
-                "it is damaged; restore it from a backup, or move it away to start again at the \
-                 mappings' starting positions"
-            }
-            Some(rusqlite::ErrorCode::ReadOnly | rusqlite::ErrorCode::CannotOpen) => {
-                "it is not writable; check the permissions of the directory and the file, or set \
-                 another directory with 'store' or --store"
-            }
-            _ => reason,
-        };
-        StoreError::with(store, &format!("{file_name}: {reason}"), error)
-    };
+    let failed = |reason: &str, error| failed(store, file, reason, error);
     // SQLite gives its other files the rights of this one. If it cannot be created, opening says why.
     let mut new_file = OpenOptions::new();
     drop(
@@ -162,13 +149,40 @@ pub(super) fn prepare(store: &str, file: &Path) -> Result<Connection, StoreError
     );
     // Opening takes no lock; every later statement waits for those of other programs.
     let mut db = Connection::open(file).map_err(|error| failed("cannot open it", error))?;
+    let version = check(store, file, &db)?;
+    let applied = usize::try_from(version).unwrap_or_default();
+    set_up(&mut db, applied).map_err(|error| failed("cannot set it up", error))?;
+    Ok(db)
+}
+
+/// The error of a call of SQLite, with a remedy where the error has one of its own.
+pub(super) fn failed(store: &str, file: &Path, reason: &str, error: rusqlite::Error) -> StoreError {
+    let reason = match error.sqlite_error_code() {
+        Some(rusqlite::ErrorCode::NotADatabase | rusqlite::ErrorCode::DatabaseCorrupt) => {
+            "it is damaged; restore it from a backup, or move it away to start again at the \
+             mappings' starting positions"
+        }
+        Some(rusqlite::ErrorCode::ReadOnly | rusqlite::ErrorCode::CannotOpen) => {
+            "it is not writable; check the permissions of the directory and the file, or set \
+             another directory with 'store' or --store"
+        }
+        _ => reason,
+    };
+    StoreError::with(store, &format!("{}: {reason}", file.display()), error)
+}
+
+/// Checks that a database is a store of this version or an earlier one, and not damaged. Returns its
+/// schema.
+pub(super) fn check(store: &str, file: &Path, db: &Connection) -> Result<i64, StoreError> {
+    let file_name = file.display();
+    let failed = |reason: &str, error| failed(store, file, reason, error);
     db.busy_timeout(BUSY_TIMEOUT)
         .map_err(|error| failed("cannot set it up", error))?;
     let number =
         |db: &Connection, name: &str| db.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
-    let application = number(&db, "application_id");
+    let application = number(db, "application_id");
     let application = application.map_err(|error| failed("cannot read it", error))?;
-    let version = number(&db, "user_version");
+    let version = number(db, "user_version");
     let version = version.map_err(|error| failed("cannot read it", error))?;
     let tables = db.query_row("SELECT count(*) FROM sqlite_schema", [], |row| {
         row.get::<_, i64>(0)
@@ -193,15 +207,12 @@ pub(super) fn prepare(store: &str, file: &Path) -> Result<Connection, StoreError
         let reason = format!("{file_name} is damaged ({check}); restore it from a backup");
         return Err(StoreError::new(store, &reason));
     }
-    let applied = usize::try_from(version).unwrap_or_default();
-    set_up(&mut db, applied).map_err(|error| failed("cannot set it up", error))?;
-    Ok(db)
+    Ok(version)
 }
 
 /// Applies the changes of the schema that the database does not have, all or none.
 fn set_up(db: &mut Connection, applied: usize) -> rusqlite::Result<()> {
-    db.pragma_update(None, "journal_mode", "WAL")?;
-    db.pragma_update(None, "synchronous", "FULL")?;
+    set_durability(db)?;
     db.pragma_update(None, "foreign_keys", true)?;
     let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
     for migration in schema::MIGRATIONS.iter().skip(applied) {
@@ -213,6 +224,12 @@ fn set_up(db: &mut Connection, applied: usize) -> rusqlite::Result<()> {
     tx.pragma_update(None, "application_id", schema::APPLICATION_ID)?;
     tx.pragma_update(None, "user_version", schema::SCHEMA_VERSION)?;
     tx.commit()
+}
+
+/// A transaction is on the disk when its commit returns.
+pub(super) fn set_durability(db: &Connection) -> rusqlite::Result<()> {
+    db.pragma_update(None, "journal_mode", "WAL")?;
+    db.pragma_update(None, "synchronous", "FULL")
 }
 
 /// The loop of the thread: runs waiting requests in one transaction and returns their results when
@@ -278,13 +295,12 @@ impl MappingStore for SqliteStore {
     async fn mappings_after(
         &self,
         after: Option<&MappingId>,
-        source: Option<&str>,
+        filter: &MappingFilter,
         limit: usize,
     ) -> Result<Vec<MappingRow>, PortError> {
-        let (after, source) = (after.cloned(), source.map(str::to_owned));
-        let read = move |tx: &Transaction<'_>| {
-            rows::mappings_after(tx, after.as_ref(), source.as_deref(), limit)
-        };
+        let (after, filter) = (after.cloned(), filter.clone());
+        let read =
+            move |tx: &Transaction<'_>| rows::mappings_after(tx, after.as_ref(), &filter, limit);
         self.call("reading a page of the mappings", read).await
     }
 

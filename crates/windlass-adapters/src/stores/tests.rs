@@ -21,9 +21,9 @@ use windlass_engine::ports::{
 use windlass_testkit::contract;
 
 use super::lock::StoreLock;
-use super::schema::{MIGRATIONS, SCHEMA_VERSION};
+use super::schema::{APPLICATION_ID, MIGRATIONS, SCHEMA_VERSION};
 use super::sqlite::prepare;
-use super::{SqliteStore, StoreError, open};
+use super::{SqliteStore, StoreContents, StoreError, inspect, open};
 
 /// A directory of one test, removed at its end.
 struct TempDir(PathBuf);
@@ -628,4 +628,85 @@ fn every_file_error_has_a_remedy() {
             "{error}"
         );
     }
+}
+
+fn files(directory: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(directory).unwrap();
+    let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut names: Vec<_> = names.collect();
+    names.sort();
+    names
+}
+
+#[tokio::test]
+async fn a_store_is_inspected_without_a_change() {
+    // With what has a meaning in a URI.
+    let mut directory = TempDir::new();
+    directory.0.as_mut_os_string().push(" 100%?#é");
+    let url = format!("sqlite:{}", directory.0.display());
+    let absent = inspect(&url).unwrap();
+    assert_eq!(
+        (absent.used_by, absent.contents),
+        (None, StoreContents::None)
+    );
+    assert!(!directory.0.exists(), "it is not created");
+
+    let store = SqliteStore::open(&directory.0).unwrap();
+    let used = inspect(&url).unwrap();
+    let process = format!("process {}", std::process::id());
+    assert_eq!(
+        used.used_by,
+        Some(process),
+        "its contents are read all the same"
+    );
+    assert_eq!(used.contents, StoreContents::Mappings(0));
+    assert!(used.transaction.is_some());
+    drop(store);
+
+    let before = (
+        files(&directory.0),
+        std::fs::read(directory.database()).unwrap(),
+    );
+    let unused = inspect(&url).unwrap();
+    assert_eq!(
+        (unused.used_by, unused.contents),
+        (None, StoreContents::Mappings(0))
+    );
+    let after = (
+        files(&directory.0),
+        std::fs::read(directory.database()).unwrap(),
+    );
+    assert!(before == after, "{:?}, then {:?}", before.0, after.0);
+    drop(SqliteStore::open(&directory.0).expect("nobody has locked it"));
+}
+
+#[test]
+fn what_a_daemon_could_not_open_is_reported() {
+    let directory = TempDir::new();
+    let url = format!("sqlite:{}", directory.0.display());
+    std::fs::create_dir(&directory.0).unwrap();
+    for (version, says) in [
+        (SCHEMA_VERSION - 1, None),
+        (SCHEMA_VERSION + 1, Some("newer")),
+    ] {
+        let db = Connection::open(directory.database()).unwrap();
+        db.pragma_update(None, "application_id", APPLICATION_ID)
+            .unwrap();
+        db.pragma_update(None, "user_version", version).unwrap();
+        drop(db);
+        let inspected = inspect(&url);
+        match says {
+            None => assert_eq!(inspected.unwrap().contents, StoreContents::Older),
+            Some(says) => {
+                let error = chain(&inspected.unwrap_err());
+                assert!(error.contains(says), "{error}");
+            }
+        }
+    }
+    std::fs::write(directory.database(), [7; 8192]).unwrap();
+    let error = chain(&inspect(&url).unwrap_err());
+    assert!(error.contains("damaged"), "{error}");
+    let below_a_file = format!("{url}/windlass.db/store");
+    let error = chain(&inspect(&below_a_file).unwrap_err());
+    assert!(error.contains("a part of this path is a file"), "{error}");
 }

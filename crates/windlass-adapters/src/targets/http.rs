@@ -94,6 +94,14 @@ impl HttpTarget {
         })
     }
 
+    /// Opens a connection, without a request.
+    ///
+    /// # Errors
+    /// It cannot be opened: no address, nobody listens, or the certificate is not trusted.
+    pub async fn check_connection(&self) -> Result<(), BoxError> {
+        self.pool.connect().await.map(drop)
+    }
+
     async fn call(&self, invocation: &Invocation) -> Outcome {
         let mut deadline = pin!(tokio::time::sleep(self.timeout));
         // The server may close an idle connection at the moment the request is sent. That says

@@ -4,7 +4,6 @@ use std::error::Error;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use aws_sdk_lambda::Client;
 use aws_sdk_lambda::error::SdkError;
 use aws_sdk_lambda::operation::RequestId as _;
 use aws_sdk_lambda::operation::get_function_configuration::GetFunctionConfigurationError;
@@ -30,7 +29,7 @@ use super::own_timeout::OwnTimeout;
 use super::response::{error_kind, no_response, not_invoked, parse_retry_after, plain_text};
 use super::response_body::{ResponseBody, SharedWalker, TooLarge};
 use super::response_walker::Reads;
-use crate::aws::fault;
+use crate::aws::{Lambda, fault};
 
 /// Time that a call may take in addition to the timeout of its function.
 const MARGIN: Duration = Duration::from_secs(5);
@@ -85,7 +84,7 @@ const LOOKUP_ERRORS: [&str; 9] = [
 /// Invokes one function of AWS Lambda synchronously.
 #[derive(Debug)]
 pub struct LambdaTarget {
-    client: Client,
+    client: Lambda,
     /// The ARN, with the qualifier if it has one.
     function: Arn,
     /// The configured one.
@@ -103,7 +102,7 @@ struct LimitResponse {
 
 impl LambdaTarget {
     pub fn new(
-        client: &Client,
+        client: &Lambda,
         function: &Arn,
         timeout: Option<Duration>,
         maximum_concurrency: Option<usize>,
@@ -225,7 +224,7 @@ impl Intercept for LimitResponse {
 ///
 /// # Errors
 /// The lookup failed, and may succeed later.
-pub async fn find_function(client: &Client, function: &Arn) -> Result<FunctionLookup, PortError> {
+pub async fn find_function(client: &Lambda, function: &Arn) -> Result<FunctionLookup, PortError> {
     let call = client.get_function_configuration();
     let error = match call.function_name(function.as_str()).send().await {
         Ok(_) => return Ok(FunctionLookup::Found(function.clone())),
@@ -323,12 +322,12 @@ fn outcome_of(error: &SdkError<InvokeError>, function: &Arn) -> Outcome {
             no_response("response broken off")
         }
         // The connection is to the service and not to the function: the service or the network has
-        // failed, or there are no credentials.
+        // failed, or there are no credentials or the role cannot be assumed.
         SdkError::DispatchFailure(_) => {
             if let Some(reason) = fault::credentials_error(error) {
                 tracing::warn!(%function, reason, "cannot invoke the function");
             }
-            not_invoked(Fault::Transient)
+            not_invoked(fault::fault_of(error))
         }
         _ => not_invoked(Fault::Denied),
     }

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use aws_sdk_lambda::Client;
 use aws_smithy_types::retry::RetryConfig;
 use aws_smithy_types::timeout::TimeoutConfig;
 use tokio::sync::Mutex;
@@ -12,7 +11,7 @@ use windlass_core::outcome::Fault;
 use windlass_engine::ports::{BoxError, chain};
 
 use super::FunctionSettings;
-use crate::aws::fault;
+use crate::aws::{Lambda, fault};
 
 /// After this time it is read again: it may have been changed.
 const TTL: Duration = Duration::from_secs(60 * 60);
@@ -34,7 +33,7 @@ struct Known {
 }
 
 impl OwnTimeout {
-    pub(super) async fn get(&self, client: &Client, function: &Arn) -> Duration {
+    pub(super) async fn get(&self, client: &Lambda, function: &Arn) -> Duration {
         let mut known = self.0.lock().await;
         if let Some(known) = known.filter(|known| Instant::now() < known.read_again) {
             return known.timeout;
@@ -65,7 +64,7 @@ impl OwnTimeout {
     }
 }
 
-async fn read(client: &Client, function: &Arn) -> Result<Duration, (Fault, BoxError)> {
+async fn read(client: &Lambda, function: &Arn) -> Result<Duration, (Fault, BoxError)> {
     let timeouts = TimeoutConfig::builder()
         .operation_timeout(LOOKUP_TIMEOUT)
         .operation_attempt_timeout(LOOKUP_TIMEOUT)

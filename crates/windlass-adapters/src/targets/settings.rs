@@ -8,6 +8,7 @@ use thiserror::Error;
 use windlass_core::arn::Arn;
 
 use super::process::ProcessFunction;
+use crate::aws::Role;
 
 /// Path of a Lambda Runtime Interface Emulator, which reports errors in its own way.
 ///
@@ -56,6 +57,9 @@ pub struct FunctionSettings {
     pub maximum_concurrency: Option<usize>,
     /// Shown to the function as `invokeIdentityArn`; a role of the daemon's account by default.
     pub role_arn: Option<String>,
+    /// With which a Lambda function is invoked and looked up; otherwise with the daemon's own
+    /// credentials.
+    pub assume_role: Option<Role>,
 }
 
 /// How a function is invoked.
@@ -103,6 +107,7 @@ impl FunctionSettings {
             timeout: None,
             maximum_concurrency,
             role_arn: None,
+            assume_role: None,
         }
     }
 }

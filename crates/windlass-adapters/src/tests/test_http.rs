@@ -25,7 +25,10 @@ use tokio::runtime::{Builder, Runtime};
 use windlass_core::arn::Arn;
 use windlass_core::mapping::{MessageBackoff, QueueSettings, QueueSource};
 
-use crate::aws::{AwsClients, CallRules, ServerClock, timeouts};
+use crate::aws::{
+    AwsClients, CallRules, DynamoDbStreams, Kinesis, Lambda, S3, ServerClock, Service, Sns, Sqs,
+    Sts, timeouts,
+};
 
 /// An HTTP client with scripted responses.
 #[derive(Clone, Debug, Default)]
@@ -96,8 +99,8 @@ impl TestHttp {
         let http = Self::default();
         let keys = Credentials::new("id", "secret", None, None, "test");
         macro_rules! client {
-            ($sdk:ident, $clock:expr) => {
-                $sdk::Client::from_conf(
+            ($client:ident, $sdk:ident, $clock:expr) => {
+                $client::new(
                     $sdk::Config::builder()
                         .behavior_version(BehaviorVersion::latest())
                         .region(Region::new("us-east-1"))
@@ -114,19 +117,18 @@ impl TestHttp {
         let clocks: [ServerClock; 3] = Default::default();
         let [kinesis_clock, streams_clock, unwatched] = clocks;
         let clients = AwsClients {
-            kinesis: client!(aws_sdk_kinesis, kinesis_clock),
-            dynamodb_streams: client!(aws_sdk_dynamodbstreams, streams_clock),
-            sqs: client!(aws_sdk_sqs, unwatched),
-            sns: client!(aws_sdk_sns, unwatched),
-            s3: client!(aws_sdk_s3, unwatched),
-            lambda: client!(aws_sdk_lambda, unwatched),
+            kinesis: client!(Kinesis, aws_sdk_kinesis, kinesis_clock),
+            dynamodb_streams: client!(DynamoDbStreams, aws_sdk_dynamodbstreams, streams_clock),
+            sqs: client!(Sqs, aws_sdk_sqs, unwatched),
+            sns: client!(Sns, aws_sdk_sns, unwatched),
+            s3: client!(S3, aws_sdk_s3, unwatched),
+            lambda: client!(Lambda, aws_sdk_lambda, unwatched),
+            sts: client!(Sts, aws_sdk_sts, unwatched),
             subscription_http: None,
             rules: CallRules::default(),
             kinesis_clock,
             dynamodb_streams_clock: streams_clock,
-            custom_kinesis: false,
-            custom_dynamodb_streams: false,
-            custom_sqs: true,
+            custom_endpoints: Arc::new([Service::Sqs].into()),
         };
         (http, clients)
     }

@@ -24,6 +24,9 @@ pub(crate) struct EventTemplate {
     end: Vec<u8>,
 }
 
+/// At least the bytes of the constant members that a received record may lack.
+const ADDED_LEN: usize = 128;
+
 /// The raw members of a record's `dynamodb`.
 #[derive(Default)]
 struct StreamRecord<'a> {
@@ -163,6 +166,7 @@ fn record(
     template: &EventTemplate,
     page: &mut PageBuilder<'_>,
 ) -> Result<(), WireError> {
+    let start_of_record = *cursor;
     let (mut envelope, mut change) = (Envelope::default(), None);
     cursor.object(|cursor, name| {
         match name {
@@ -188,7 +192,9 @@ fn record(
     let created = change
         .created
         .unwrap_or_else(|| page.records.undated(page.read_at));
-    let text = page.records.begin();
+    let received_len = cursor.text_since(&start_of_record).len();
+    let expected_len = received_len + template.end.len() + template.region.len() + ADDED_LEN;
+    let text = page.records.begin(key, expected_len);
     let start = text.len();
     push_envelope(text, &envelope, template);
     let number_span = push_change(text, &change, created, &number);
@@ -343,10 +349,7 @@ mod tests {
             "eventSource":"aws:dynamodb","eventVersion":"1.1",
             "userIdentity":{"PrincipalId":"dynamodb.amazonaws.com","Type":"Service"}}],
             "NextShardIterator":null}"#;
-        let (template, estimate) = (
-            EventTemplate::new(ARN, "us-east-1"),
-            PageEstimate::default(),
-        );
+        let (template, estimate) = (EventTemplate::new(ARN, "us-east-1"), PageEstimate::new(1));
         let parser = GetRecordsParser::new(
             &template,
             &estimate,
@@ -378,10 +381,7 @@ mod tests {
             "SequenceNumber":"1","ApproximateCreationDateTime":1}},
             {"dynamodb":{"Keys":{"id":{"S":"a"}},"SequenceNumber":"2",
             "ApproximateCreationDateTime":null}}]}"#;
-        let (template, estimate) = (
-            EventTemplate::new(ARN, "us-east-1"),
-            PageEstimate::default(),
-        );
+        let (template, estimate) = (EventTemplate::new(ARN, "us-east-1"), PageEstimate::new(1));
         let parser = GetRecordsParser::new(
             &template,
             &estimate,
@@ -421,7 +421,7 @@ mod tests {
             r#","Keys":{"id":{"S":"a"}},"ApproximateCreationDateTime":-1"#,
         ] {
             let body = format!(r#"{{"Records":[{good},{},{good}]}}"#, record(2, keys));
-            let (template, estimate) = (EventTemplate::new(ARN, "r"), PageEstimate::default());
+            let (template, estimate) = (EventTemplate::new(ARN, "r"), PageEstimate::new(1));
             let parser =
                 GetRecordsParser::new(&template, &estimate, 0, usize::MAX, Timestamp::EPOCH);
             let response = parse_pieces(&[body.as_bytes()], parser).unwrap();

@@ -44,6 +44,9 @@ const WITH_KEY: &[u8] = br#"{"kinesis":{"kinesisSchemaVersion":"1.0","partitionK
 const SEQUENCE_NUMBER: &[u8] = br#"","sequenceNumber":""#;
 const WITHOUT_KEY: &[u8] = br#"{"kinesis":{"kinesisSchemaVersion":"1.0","sequenceNumber":""#;
 
+/// At least the bytes of an event apart from its key, number and data, and from its template.
+const CONSTANT_LEN: usize = WITH_KEY.len() + SEQUENCE_NUMBER.len() + 64;
+
 /// The constant parts of the events of one shard.
 #[derive(Clone, Debug)]
 pub(crate) struct EventTemplate {
@@ -209,12 +212,14 @@ impl<'t> GetRecordsParser<'t> {
             hash,
             arrival: arrival.unwrap_or_else(|| self.page.records.undated(read_at)),
         };
+        let variable_len = key.map_or(0, <[u8]>::len) + data.len();
         let push_key = |text: &mut Vec<u8>| match key {
             Some(key) => push_all(text, &[WITH_KEY, key, SEQUENCE_NUMBER]),
             None => text.extend_from_slice(WITHOUT_KEY),
         };
         let push_data = |text: &mut Vec<u8>| text.extend_from_slice(data);
-        push_event(&mut self.page.records, &heading, push_key, push_data);
+        let records = &mut self.page.records;
+        push_event(records, &heading, variable_len, push_key, push_data);
         Ok(())
     }
 }
@@ -272,7 +277,15 @@ impl Aggregates<'_> {
                 text.extend_from_slice(SEQUENCE_NUMBER);
             };
             let push_data = |text: &mut Vec<u8>| STANDARD.encode_append(record.data, text);
-            push_event(&mut page.records, &heading, push_key, push_data);
+            let variable_len =
+                record.partition_key.len() + STANDARD.encoded_length(record.data.len());
+            push_event(
+                &mut page.records,
+                &heading,
+                variable_len,
+                push_key,
+                push_data,
+            );
         }
         true
     }
@@ -303,10 +316,12 @@ impl RestOfList {
     }
 }
 
-/// Appends an event. `push_key` appends its start, up to the sequence number.
+/// Appends an event. `push_key` appends its start, up to the sequence number; `variable_len` are the
+/// bytes of key and data.
 fn push_event(
     page: &mut RecordPageBuilder,
     heading: &Heading<'_>,
+    variable_len: usize,
     push_key: impl FnOnce(&mut Vec<u8>),
     push_data: impl FnOnce(&mut Vec<u8>),
 ) {
@@ -316,7 +331,9 @@ fn push_event(
         hash,
         arrival,
     } = *heading;
-    let text = page.begin();
+    let expected_len = CONSTANT_LEN + template.before_id.len() + template.after_id.len();
+    let expected_len = expected_len + 2 * number.len() + variable_len;
+    let text = page.begin(hash, expected_len);
     let start = text.len();
     push_key(text);
     let number_span = text.len()..text.len() + number.len();

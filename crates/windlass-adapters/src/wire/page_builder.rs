@@ -37,10 +37,12 @@ pub(crate) struct GetRecordsResponse {
     pub(crate) behind_latest: Option<Duration>,
 }
 
-/// Predicts the size of a stream's pages from the previous page, so that a page fits its buffer and
-/// is not copied. The prediction is good as long as the records of a stream are alike.
+/// The shape of a stream's pages: how many lanes they have, and their size as predicted from the
+/// previous page, so that a page fits its buffers and is not copied. The prediction is good as long
+/// as the records of a stream are alike.
 #[derive(Debug)]
 pub(crate) struct PageEstimate {
+    n_lanes: usize,
     /// Bytes of events per 1,024 bytes of response.
     event_bytes_per_kib: AtomicUsize,
     /// Bytes of response per record.
@@ -75,16 +77,16 @@ pub(super) struct PageBuilder<'e> {
     pub(super) read_at: Timestamp,
 }
 
-impl Default for PageEstimate {
-    fn default() -> Self {
+impl PageEstimate {
+    /// For pages of a shard with so many lanes.
+    pub(crate) fn new(n_lanes: usize) -> Self {
         Self {
+            n_lanes,
             event_bytes_per_kib: AtomicUsize::new(2 * 1024),
             record_bytes: AtomicUsize::new(1024),
         }
     }
-}
 
-impl PageEstimate {
     /// Bytes of the events of a response of `body_len` bytes.
     pub(crate) fn event_bytes(&self, body_len: usize) -> usize {
         let per_kib = self.event_bytes_per_kib.load(Ordering::Relaxed);
@@ -105,6 +107,7 @@ impl<'e> PageBuilder<'e> {
         let records = RecordPageBuilder::with_capacity(
             estimate.event_bytes(body_len).min(max_bytes),
             n_records + n_records / 32,
+            estimate.n_lanes,
         );
         Self {
             records,
@@ -181,6 +184,7 @@ impl<'e> PageBuilder<'e> {
         let PageEstimate {
             event_bytes_per_kib,
             record_bytes,
+            ..
         } = self.estimate;
         if MIN_SAMPLE_BYTES <= body_len && !records.is_empty() {
             let per_kib = event_bytes / (body_len / 1024);

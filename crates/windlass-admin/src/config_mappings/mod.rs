@@ -5,13 +5,14 @@
 use serde_json::{Map, Value};
 use uuid::Uuid;
 use windlass_core::arn::{Arn, ArnScope, SourceArn};
+use windlass_core::function::FunctionName;
 use windlass_core::mapping::{
-    Change, DesiredState, MappingId, MappingRow, Origin, Revision, latest,
+    Change, DesiredState, Mapping, MappingId, MappingRow, Origin, Revision, latest,
 };
 use windlass_core::parameters::PARAMETERS;
 use windlass_core::spec::MappingSpec;
 use windlass_core::time::Timestamp;
-use windlass_core::validate::{self, Checked};
+use windlass_core::validate::{self, Checked, Violation};
 
 mod apply;
 mod error;
@@ -76,6 +77,20 @@ impl ConfigMapping {
     #[must_use]
     pub fn pair(&self) -> (SourceArn, Arn) {
         (self.checked.source.clone(), self.function.clone())
+    }
+
+    /// Its function, as the file names it.
+    #[must_use]
+    pub const fn function_name(&self) -> &FunctionName {
+        &self.checked.function
+    }
+
+    /// The mapping as it would run if it were created, with its function.
+    ///
+    /// # Errors
+    /// None that [`Self::parse`] lets pass.
+    pub fn to_mapping(&self, function_arn: Arn, now: Timestamp) -> Result<Mapping, Vec<Violation>> {
+        validate::mapping(&self.new_row(function_arn, now))
     }
 
     fn id(&self, function_arn: &Arn) -> MappingId {

@@ -412,6 +412,7 @@ async fn write_update(control: &Control, update: &Update, who: &str) -> Result<(
     let store = control.store();
     let swap = match (next, tags) {
         (Some(next), tags) => {
+            control.check_permissions(next, Some(current)).await?;
             let line = mapping_line(next.last_modified, who, Some(current), next);
             let (seen, line) = (Some(current.revision), line.as_ref());
             match tags {

@@ -9,12 +9,14 @@ use serde_json::json;
 use windlass_core::arn::SourceArn;
 use windlass_core::function::FunctionName;
 use windlass_core::ids::{SequenceNumber, ShardId};
+use windlass_core::mapping::Mapping;
 use windlass_core::shard::lineage::Shard;
 use windlass_core::tags::Tags;
 use windlass_core::time::Timestamp;
 use windlass_engine::clock::Clock;
 use windlass_engine::ports::{
-    FunctionLookup, HistoryStore as _, MappingStore as _, PortError, ResourceLookup, Store, What,
+    FunctionLookup, HistoryStore as _, MappingStore as _, NeededCall, Permission, PortError,
+    QueueDefaults, ResourceLookup, Store, What,
 };
 use windlass_engine::supervisor::Wakeup;
 use windlass_testkit::fakes::FakeStore;
@@ -55,6 +57,14 @@ impl ResourceLookup for FakeLookup {
 
     async fn source(&self, _source: &SourceArn) -> Result<Option<Timestamp>, PortError> {
         Ok(None)
+    }
+
+    fn needed_calls(&self, _: &Mapping, _: &QueueDefaults) -> Vec<NeededCall> {
+        unreachable!("mappings are written without it")
+    }
+
+    async fn permission(&self, _: &NeededCall) -> Permission {
+        unreachable!("mappings are written without it")
     }
 
     async fn shards(&self, _: &SourceArn) -> Result<Vec<Shard>, PortError> {

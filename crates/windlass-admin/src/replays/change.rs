@@ -15,62 +15,48 @@ use crate::control::{Control, WRITE_ATTEMPTS};
 use crate::history;
 use crate::v1::{JsonBody, Refusal};
 
-pub(super) async fn pause(
-    control: &Control,
-    caller: &Caller,
-    name: &str,
-) -> Result<ReplayRow, Refusal> {
-    let paused = |row: &ReplayRow| ReplayRow {
-        state: ReplayState::Paused,
-        ..row.next_revision()
-    };
-    set_state(control, caller, name, What::ReplayPause, paused).await
+/// A change of the state that is asked for.
+#[derive(Clone, Copy)]
+pub(super) enum Transition {
+    Pause,
+    Resume,
+    Cancel,
 }
 
-pub(super) async fn resume(
-    control: &Control,
-    caller: &Caller,
-    name: &str,
-) -> Result<ReplayRow, Refusal> {
-    let now = control.clock().wall();
-    let row = find(control, name).await?;
-    let done = row.fraction(&control.store().leases_of(&row.id).await?);
-    let resumed = |row: &ReplayRow| ReplayRow {
-        state: ReplayState::Running,
-        resumed: now,
-        resumed_fraction: done,
-        ..row.next_revision()
-    };
-    set_state(control, caller, name, What::ReplayResume, resumed).await
-}
-
-pub(super) async fn cancel(
-    control: &Control,
-    caller: &Caller,
-    name: &str,
-) -> Result<ReplayRow, Refusal> {
-    let now = control.clock().wall();
-    let cancelled = |row: &ReplayRow| ReplayRow {
-        state: ReplayState::Cancelled,
-        ended: Some(now),
-        ..row.next_revision()
-    };
-    set_state(control, caller, name, What::ReplayCancel, cancelled).await
+impl Transition {
+    /// What the history calls it, and what it leads to.
+    const fn parts(self) -> (What, ReplayState) {
+        match self {
+            Self::Pause => (What::ReplayPause, ReplayState::Paused),
+            Self::Resume => (What::ReplayResume, ReplayState::Running),
+            Self::Cancel => (What::ReplayCancel, ReplayState::Cancelled),
+        }
+    }
 }
 
 /// What is already in that state stays as it is, and leaves no line.
-async fn set_state(
+pub(super) async fn set_state(
     control: &Control,
     caller: &Caller,
     name: &str,
-    what: What,
-    changed: impl Fn(&ReplayRow) -> ReplayRow,
+    transition: Transition,
 ) -> Result<ReplayRow, Refusal> {
+    let (what, to) = transition.parts();
+    let now = control.clock().wall();
     for _ in 0..WRITE_ATTEMPTS {
         let row = not_ended(find(control, name).await?)?;
-        let next = changed(&row);
-        if next.state == row.state {
+        if row.state == to {
             return Ok(row);
+        }
+        let mut next = row.next_revision();
+        next.state = to;
+        match transition {
+            Transition::Pause => {}
+            Transition::Resume => {
+                let leases = control.store().leases_of(&row.id).await?;
+                (next.resumed, next.resumed_fraction) = (now, row.fraction(&leases));
+            }
+            Transition::Cancel => next.ended = Some(now),
         }
         let state = |row: &ReplayRow| json!({"name": name, "state": row.state.as_str()});
         let line = HistoryLine {

@@ -1,4 +1,5 @@
-//! Starts replays: checks what is asked for, in the words of the request.
+//! What a request asks for that starts a replay, or a dry run of one: checked in the words of the
+//! request.
 
 use std::num::NonZeroU32;
 
@@ -21,7 +22,7 @@ use crate::control::Control;
 use crate::history;
 use crate::v1::{JsonBody, Members, Refusal, mapping_of_body};
 
-const MEMBERS: [&str; 12] = [
+const MEMBERS: [&str; 13] = [
     "name",
     "event_source_arn",
     "function_name",
@@ -34,7 +35,11 @@ const MEMBERS: [&str; 12] = [
     "parallelization_factor",
     "filters",
     "maximum_retry_attempts",
+    "dry_run",
 ];
+
+/// Of a dry run that has none. Nothing shows it.
+const NO_NAME: &str = "dry-run";
 
 /// Members that are parameters of a mapping, by the names of those.
 const PARAMETERS: [(&str, &str); 6] = [
@@ -56,6 +61,7 @@ const NOT_TAKEN: [&str; 3] = [
 /// What a request asks for, but for its function.
 struct Request {
     name: ReplayName,
+    is_dry_run: bool,
     mapping: Option<MappingRow>,
     source: SourceArn,
     spec: MappingSpec,
@@ -68,19 +74,23 @@ struct Request {
     rate: Option<NonZeroU32>,
 }
 
-pub(super) async fn start(
-    control: &Control,
-    caller: &Caller,
-    body: JsonBody,
-) -> Result<ReplayRow, Refusal> {
+/// A replay that can be started.
+pub(super) struct Requested {
+    pub(super) row: ReplayRow,
+    pub(super) is_dry_run: bool,
+}
+
+/// Checks a request.
+pub(super) async fn read(control: &Control, body: JsonBody) -> Result<Requested, Refusal> {
     let now = control.clock().wall();
-    let request = read(control, body, now).await?;
+    let request = read_members(control, body, now).await?;
     let function_arn = match &request.mapping {
         Some(mapping) if !request.names_function => mapping.function_arn.clone(),
         Some(_) | None => function_arn(control, &request.function).await?,
     };
     let stream = check_source(control, &request).await?;
     check_shards(control, &request, &stream).await?;
+    let is_dry_run = request.is_dry_run;
     let row = ReplayRow {
         id: replay_id(&Uuid::new_v4().to_string()),
         name: request.name,
@@ -101,11 +111,21 @@ pub(super) async fn start(
         resumed: now,
         resumed_fraction: 0.0,
     };
+    Ok(Requested { row, is_dry_run })
+}
+
+/// Starts a replay.
+pub(super) async fn start(
+    control: &Control,
+    caller: &Caller,
+    row: &ReplayRow,
+) -> Result<(), Refusal> {
+    let mapping = row.mapping.as_ref();
     let line = HistoryLine {
-        after: started(&row),
-        ..history::line(now, &caller.name, What::ReplayStart, row.mapping.as_ref())
+        after: started(row),
+        ..history::line(row.created, &caller.name, What::ReplayStart, mapping)
     };
-    if control.store().put_replay(&row, None, Some(&line)).await? == Swap::Conflict {
+    if control.store().put_replay(row, None, Some(&line)).await? == Swap::Conflict {
         let text = format!(
             "there is a replay '{}' already; choose another name, or delete it",
             row.name
@@ -115,7 +135,7 @@ pub(super) async fn start(
     let (replay, id) = (row.name.as_str(), &row.id);
     tracing::info!(replay, %id, "replay started");
     control.wake();
-    Ok(row)
+    Ok(())
 }
 
 /// What the history says of a replay that was started.
@@ -131,9 +151,17 @@ fn started(row: &ReplayRow) -> Value {
     })
 }
 
-async fn read(control: &Control, body: JsonBody, now: Timestamp) -> Result<Request, Refusal> {
+async fn read_members(
+    control: &Control,
+    body: JsonBody,
+    now: Timestamp,
+) -> Result<Request, Refusal> {
     let mut body = body.with(&MEMBERS)?;
-    let name = body.required::<String>("name")?;
+    let is_dry_run = body.flag("dry_run")?;
+    let name = match is_dry_run {
+        true => body.optional("name")?.unwrap_or_else(|| NO_NAME.to_owned()),
+        false => body.required::<String>("name")?,
+    };
     let name = ReplayName::parse(&name).ok_or_else(|| {
         let text = format!("'{name}': a name has 1 to 128 letters, digits, '.', '_' and '-'");
         Refusal::invalid("name", text)
@@ -163,6 +191,7 @@ async fn read(control: &Control, body: JsonBody, now: Timestamp) -> Result<Reque
     check_stretch(&from, &to, &shards, checked.source.kind(), now)?;
     Ok(Request {
         name,
+        is_dry_run,
         mapping,
         source: checked.source,
         spec: checked.spec,
@@ -343,7 +372,7 @@ async fn check_source(control: &Control, request: &Request) -> Result<SourceArn,
     let stream = stream.unwrap_or_else(|| request.source.clone());
     match control.lookup().source(&stream).await {
         Ok(_) => Ok(stream),
-        Err(error) => Err(refusal_of_source(request, &stream, error)),
+        Err(error) => Err(refusal_of_source(request.mapping.is_some(), &stream, error)),
     }
 }
 
@@ -357,7 +386,8 @@ async fn check_shards(
         return Ok(());
     }
     let shards = control.lookup().shards(stream).await;
-    let shards = shards.map_err(|error| refusal_of_source(request, stream, error))?;
+    let of_mapping = request.mapping.is_some();
+    let shards = shards.map_err(|error| refusal_of_source(of_mapping, stream, error))?;
     for id in &request.shards {
         let Some(shard) = shards.iter().find(|shard| shard.id == *id) else {
             let text = format!("the stream {stream} has no shard '{id}'");
@@ -383,10 +413,11 @@ async fn check_shards(
     Ok(())
 }
 
-fn refusal_of_source(request: &Request, stream: &SourceArn, error: PortError) -> Refusal {
-    let member = match request.mapping {
-        Some(_) => "mapping",
-        None => "event_source_arn",
+/// `of_mapping`: the request names the stream by a mapping.
+pub(super) fn refusal_of_source(of_mapping: bool, stream: &SourceArn, error: PortError) -> Refusal {
+    let member = match of_mapping {
+        true => "mapping",
+        false => "event_source_arn",
     };
     match error.fault {
         Fault::Gone => Refusal::invalid(member, format!("there is no stream {stream}")),

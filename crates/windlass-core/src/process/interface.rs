@@ -14,6 +14,8 @@ pub struct InvocationId(pub u64);
 pub enum ProcessInput {
     /// An event waits for a process.
     Invoke(InvocationId),
+    /// An event is likely to follow: a process may start meanwhile.
+    Expect,
     /// Nobody waits for the result of an invocation. An event that a process has is not taken from
     /// it.
     Cancel(InvocationId),

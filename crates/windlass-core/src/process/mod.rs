@@ -31,6 +31,7 @@
 //! | P5 | After a process that failed to start, none is started before the backoff; a function that answers resets it. |
 //! | P6 | After `Drain`, no process starts and no event is given. |
 //! | P7 | It never gets stuck: whatever waits is waiting for a process that has a deadline, or for a timer. |
+//! | P8 | A process starts only for the minimum, for an event that waits, or, where none is alive, for one that is expected. |
 
 mod interface;
 mod pool;

@@ -84,6 +84,7 @@ impl ProcessPool {
     pub fn handle(&mut self, input: ProcessInput, now: Timestamp) {
         match input {
             ProcessInput::Invoke(invocation) => self.waiting.push_back(invocation),
+            ProcessInput::Expect => self.expect(now),
             ProcessInput::Cancel(invocation) => self.waiting.retain(|it| *it != invocation),
             ProcessInput::Next(id) => self.next(id, now),
             ProcessInput::NotTaken(id) => self.not_taken(id, now),
@@ -169,6 +170,14 @@ impl ProcessPool {
     /// Processes that have an event.
     pub fn n_busy(&self) -> usize {
         self.count(|state| matches!(state, State::Busy { .. }))
+    }
+
+    /// Starts a process if none is there for the event. It stops as any other if none follows.
+    fn expect(&mut self, now: Timestamp) {
+        let may_start = !self.is_draining && self.start_after.is_none_or(|at| at <= now);
+        if may_start && self.count(State::is_alive) == 0 && 0 < self.room() {
+            self.start(now);
+        }
     }
 
     fn next(&mut self, id: ProcessId, now: Timestamp) {
@@ -300,16 +309,20 @@ impl ProcessPool {
             return;
         }
         for _ in 0..self.wanted() {
-            self.last_id += 1;
-            let id = ProcessId(self.last_id);
-            let deadline = now + self.settings.init_timeout;
-            let process = Process {
-                state: State::Starting { deadline },
-                has_answered: false,
-            };
-            self.processes.insert(id, process);
-            self.commands.push_back(ProcessCommand::Start(id));
+            self.start(now);
         }
+    }
+
+    fn start(&mut self, now: Timestamp) {
+        self.last_id += 1;
+        let id = ProcessId(self.last_id);
+        let deadline = now + self.settings.init_timeout;
+        let process = Process {
+            state: State::Starting { deadline },
+            has_answered: false,
+        };
+        self.processes.insert(id, process);
+        self.commands.push_back(ProcessCommand::Start(id));
     }
 
     /// How many processes are missing: each event that waits has one that will ask for it soon.
@@ -321,8 +334,12 @@ impl ProcessPool {
             .settings
             .minimum
             .saturating_sub(self.count(State::is_alive));
-        let room = self.settings.maximum - self.processes.len();
-        for_events.max(for_minimum).min(room)
+        for_events.max(for_minimum).min(self.room())
+    }
+
+    /// How many more processes there may be.
+    fn room(&self) -> usize {
+        self.settings.maximum - self.processes.len()
     }
 
     /// A process ended, failed or hung before it asked for an event.

@@ -190,6 +190,7 @@ impl QueueConsumer {
             received: self.received,
             buffered_messages: self.inbox.len(),
             buffered_bytes: self.inbox.bytes(),
+            waiting_messages: self.inbox.n_waiting(),
             in_flight_messages: self.invocations.n_messages_in_flight(),
             concurrency: self.invocations.n_in_flight(),
             reduced_concurrency: self.invocations.limit(),

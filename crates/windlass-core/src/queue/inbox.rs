@@ -107,6 +107,11 @@ impl Inbox {
         self.by_token.len()
     }
 
+    /// Messages that wait to be put into a batch, or in one.
+    pub(super) fn n_waiting(&self) -> usize {
+        self.buffered.len() + self.waiting.len()
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.by_token.is_empty()
     }

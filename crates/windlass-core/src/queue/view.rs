@@ -11,6 +11,8 @@ pub struct QueueView {
     pub buffered_messages: usize,
     /// Bytes of their events.
     pub buffered_bytes: usize,
+    /// Messages that wait for an invocation.
+    pub waiting_messages: usize,
     /// Messages of the invocations in flight.
     pub in_flight_messages: usize,
     /// Invocations in flight.

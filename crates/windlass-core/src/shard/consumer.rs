@@ -13,7 +13,7 @@ use super::lanes::Lanes;
 use super::page_filter::{Item, filter_page};
 use super::read_state::{ReadEnd, ReadState, TipEnd};
 use super::settings::ShardConsumerSettings;
-use super::stretch_bounds::StretchBounds;
+use super::stretch_bounds::{StretchBounds, StretchTotals};
 use super::view::{ShardView, Waiting};
 use crate::batch::{BatchId, BatchIds};
 use crate::event;
@@ -184,6 +184,11 @@ impl ShardConsumer {
     /// Records that were read since the start, each counted once.
     pub const fn n_read(&self) -> usize {
         self.n_read
+    }
+
+    /// What was read of the stretch; `None` of a mapping.
+    pub fn stretch_totals(&self) -> Option<&StretchTotals> {
+        self.stretch.as_ref().map(StretchBounds::totals)
     }
 
     /// Bytes of the state of a tumbling window.

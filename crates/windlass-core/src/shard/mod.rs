@@ -53,4 +53,5 @@ pub use interface::{
     UnreadableRecord,
 };
 pub use settings::{ShardConsumerSettings, ShardLimits};
+pub use stretch_bounds::StretchTotals;
 pub use view::{Lag, ShardView, Waiting};

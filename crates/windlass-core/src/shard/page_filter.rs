@@ -157,7 +157,8 @@ impl Item {
 /// Copies the delivered records (`delivered_bytes` of events) to a new page. Of skipped records only
 /// the sequence numbers are copied.
 fn compact(items: Vec<Item>, delivered_bytes: usize) -> Vec<Item> {
-    let mut builder = RecordPageBuilder::with_capacity(delivered_bytes + items.len(), items.len());
+    let mut builder =
+        RecordPageBuilder::with_capacity(delivered_bytes + items.len(), items.len(), 1);
     for item in &items {
         let (record, event, data) = match item {
             Item::Deliver(record) => (record, record.event(), record.data_range()),
@@ -226,7 +227,7 @@ mod tests {
         ];
         drop(records);
         let compacted = compact(items, 9);
-        assert_eq!(retained.get(), "{\"a\":\"x\"},1719".len());
+        assert_eq!(retained.get(), "{\"a\":\"x\"},,1719".len());
         let [
             Item::Deliver(record),
             Item::Skip {

@@ -9,6 +9,7 @@ use super::read_state::TipEnd;
 use crate::position::Position;
 use crate::record::Record;
 use crate::stretch::{StretchEnd, StretchSettings};
+use crate::time::Timestamp;
 
 /// By how much the clock of the source may differ from what is known of it: its answers have whole
 /// seconds, and changes of less than a second are not reported.
@@ -19,16 +20,34 @@ pub(super) struct StretchBounds {
     settings: StretchSettings,
     has_begun: bool,
     has_ended: bool,
+    totals: StretchTotals,
+}
+
+/// What was read of a stretch since the consumer started, whether or not a filter matches it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StretchTotals {
+    pub n_records: u64,
+    /// Of Kinesis records, as they were put; 0 of other sources.
+    pub data_bytes: u64,
+    pub event_bytes: u64,
+    /// Arrivals of the first and the last record, in the order of the shard.
+    pub first_arrival: Option<Timestamp>,
+    pub last_arrival: Option<Timestamp>,
 }
 
 impl StretchBounds {
     /// `from` is the position of the checkpoint.
-    pub(super) const fn new(settings: StretchSettings, from: &Position) -> Self {
+    pub(super) fn new(settings: StretchSettings, from: &Position) -> Self {
         Self {
             settings,
             has_begun: from.sequence_number().is_some(),
             has_ended: false,
+            totals: StretchTotals::default(),
         }
+    }
+
+    pub(super) const fn totals(&self) -> &StretchTotals {
+        &self.totals
     }
 
     /// Takes the records that do not belong to the stretch out of the next ones of the shard.
@@ -46,6 +65,7 @@ impl StretchBounds {
                 break;
             }
             n_within += 1;
+            self.totals.add(record);
             self.has_ended = stretch.ends_with(record);
         }
         records.truncate(n_within);
@@ -72,5 +92,41 @@ impl StretchBounds {
             reads_from: to.shifted(source_ahead.saturating_neg()) + CLOCK_MARGIN,
             reports_tip: self.settings.reports_tip,
         })
+    }
+}
+
+impl StretchTotals {
+    fn add(&mut self, record: &Record) {
+        let arrival = record.approximate_arrival();
+        self.n_records += 1;
+        self.data_bytes += decoded_len(record.data());
+        self.event_bytes += record.event_len() as u64;
+        self.first_arrival.get_or_insert(arrival);
+        self.last_arrival = Some(arrival);
+    }
+}
+
+/// The length of what base64 encodes.
+fn decoded_len(base64: &[u8]) -> u64 {
+    let padding = base64.iter().rev().take_while(|byte| **byte == b'=');
+    let n_digits = base64.len() - padding.count();
+    (n_digits * 3 / 4) as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_length_of_data_is_that_before_base64() {
+        for (base64, len) in [
+            ("", 0),
+            ("YQ==", 1),
+            ("YWI=", 2),
+            ("YWJj", 3),
+            ("YWJjZA==", 4),
+        ] {
+            assert_eq!(decoded_len(base64.as_bytes()), len, "{base64}");
+        }
     }
 }

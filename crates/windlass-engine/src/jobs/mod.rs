@@ -7,6 +7,7 @@
 mod bucket;
 mod call;
 mod documents;
+mod dry_run;
 mod held;
 mod letters;
 mod messages;
@@ -15,6 +16,7 @@ mod redrive;
 mod run;
 mod trail;
 
+pub use dry_run::{DryRuns, ShardTotals};
 pub use letters::{Letters, LettersRequest, LettersResult};
 pub use run::{RedriveReport, RedriveRequest, RedriveSource, Redriver};
 

@@ -15,7 +15,9 @@ use windlass_core::failure::{FailureCondition, FailureRecord};
 use windlass_core::function::FunctionName;
 use windlass_core::ids::{ReceiptHandle, SequenceNumber, ShardId};
 use windlass_core::lease::{Lease, LeaseKey, WorkerId};
-use windlass_core::mapping::{MappingId, MappingRow, QueueSource, Revision, StreamSource};
+use windlass_core::mapping::{
+    Mapping, MappingId, MappingRow, QueueSource, RetryBackoff, Revision, StreamSource,
+};
 use windlass_core::message::Message;
 use windlass_core::outcome::{Outcome, Swap};
 use windlass_core::overrides::Overrides;
@@ -205,6 +207,10 @@ pub trait Target: Send + Sync {
     /// Invokes the function and waits for its answer.
     async fn invoke(&self, invocation: Invocation) -> Outcome;
 
+    /// Records are in memory that wait for an invocation, of a batch that is gathered for example: what
+    /// the function needs for it may start meanwhile.
+    fn prepare(&self) {}
+
     /// How many invocations may run at a time, whichever mappings they are of, at least 1; `None`: any
     /// number. The engine keeps this limit.
     fn concurrency(&self) -> Option<usize>;
@@ -319,6 +325,37 @@ pub enum FunctionLookup {
     },
 }
 
+/// A call of AWS that a mapping makes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NeededCall {
+    /// Its permission, as policies spell it: `sqs:DeleteMessage`.
+    pub action: &'static str,
+    pub resource: Arn,
+    /// Whether the mapping works without it, if not as well.
+    pub is_optional: bool,
+}
+
+/// What the daemon's settings say of all queues, as far as it decides which calls a mapping makes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct QueueDefaults {
+    /// Whether the visibility timeout of messages in memory is extended.
+    pub visibility_heartbeat: bool,
+    /// Of mappings without their own.
+    pub retry_backoff: Option<RetryBackoff>,
+}
+
+/// Whether a call is permitted.
+#[derive(Debug)]
+pub enum Permission {
+    /// Its service did not deny it.
+    NotDenied,
+    Denied(PortError),
+    /// It was not tried, for this reason.
+    Untried(&'static str),
+    /// The answer does not say.
+    Unknown(PortError),
+}
+
 /// Looks up the source and the function of a new mapping, as AWS does before it accepts one.
 #[async_trait]
 pub trait ResourceLookup: Send + Sync {
@@ -335,6 +372,13 @@ pub trait ResourceLookup: Send + Sync {
     /// `Gone` or `Denied`. Returns when the source answered by its own clock; `None` if the answer
     /// does not say.
     async fn source(&self, source: &SourceArn) -> Result<Option<Timestamp>, PortError>;
+
+    /// The calls that a mapping makes of AWS in addition to those of lookups, in the order in which AWS
+    /// checks them: function, source, destination.
+    fn needed_calls(&self, mapping: &Mapping, queues: &QueueDefaults) -> Vec<NeededCall>;
+
+    /// Finds out whether a call is permitted, without an effect.
+    async fn permission(&self, call: &NeededCall) -> Permission;
 
     /// Every shard of a stream that still has records, open or closed; with the fault `Gone` or `Denied`
     /// if it does not exist or cannot be read.
@@ -392,18 +436,33 @@ pub struct CheckpointSave {
     pub checkpoint: Checkpoint,
 }
 
+/// Which mappings are read; without a filter all.
+#[derive(Clone, Debug, Default)]
+pub struct MappingFilter {
+    /// The `EventSourceArn`.
+    pub source: Option<String>,
+    pub function: Option<FunctionFilter>,
+}
+
+/// Mappings that may invoke a function: by its ARN, or by parameters that contain its name.
+#[derive(Clone, Debug)]
+pub struct FunctionFilter {
+    pub arn: Arn,
+    pub name: String,
+}
+
 /// Stores mappings.
 #[async_trait]
 pub trait MappingStore: Send + Sync {
     /// Every mapping that this version can read, ordered by id. Those being deleted are included.
     async fn mappings(&self) -> Result<Vec<MappingRow>, PortError>;
 
-    /// The same after an id, up to a number, of all sources or of one. The cost grows with that number, or
-    /// with what is passed by in the search for a source.
+    /// The same after an id, up to a number. The cost grows with that number, or with what the filter
+    /// passes by.
     async fn mappings_after(
         &self,
         after: Option<&MappingId>,
-        source: Option<&str>,
+        filter: &MappingFilter,
         limit: usize,
     ) -> Result<Vec<MappingRow>, PortError>;
 

@@ -350,6 +350,7 @@ mod tests {
                 received: 0,
                 buffered_messages: 0,
                 buffered_bytes: 0,
+                waiting_messages: 0,
                 in_flight_messages: 0,
                 concurrency: 0,
                 reduced_concurrency: None,

@@ -13,7 +13,7 @@ use windlass_core::mapping::{
 };
 use windlass_core::rate::Rate;
 use windlass_core::shard::stream_check::StreamCheck;
-use windlass_core::stretch::StretchSettings;
+use windlass_core::stretch::{Stretch, StretchSettings};
 use windlass_core::validate;
 
 use super::absent_shards::KnownListings;
@@ -31,7 +31,6 @@ use crate::status::StatusBoard;
 /// The time that all targets together have to close.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
 
-#[derive(Default)]
 pub(super) struct Connections {
     mappings: BTreeMap<MappingId, ConnectedMapping>,
     reads: SharedReads,
@@ -63,6 +62,13 @@ pub(super) enum Connection {
 }
 
 impl Connections {
+    pub(super) const fn new(reads: SharedReads) -> Self {
+        Self {
+            mappings: BTreeMap::new(),
+            reads,
+        }
+    }
+
     /// Connects an enabled mapping if it is new or changed, and drops one that is not enabled. The
     /// board shows why a mapping cannot run.
     pub(super) fn update(
@@ -84,11 +90,8 @@ impl Connections {
             return;
         }
         let connected = match replay {
-            Some(replay) => {
-                let reads = &mut self.reads;
-                ConnectedMapping::of_replay(row, replay, adapters, reads, clock)
-            }
-            None => ConnectedMapping::new(row, adapters, &mut self.reads, board),
+            Some(replay) => ConnectedMapping::of_replay(row, replay, adapters, &self.reads, clock),
+            None => ConnectedMapping::new(row, adapters, &self.reads, board),
         };
         match connected {
             Ok(connected) => {
@@ -129,11 +132,11 @@ impl ConnectedMapping {
     fn new(
         row: &MappingRow,
         adapters: &dyn AdapterFactory,
-        reads: &mut SharedReads,
+        reads: &SharedReads,
         board: &StatusBoard,
     ) -> Result<Self, String> {
         let mapping = valid_mapping(row)?;
-        let mut connect = || {
+        let connect = || {
             let connection = Connection::new(&mapping, adapters, reads, board)?;
             Ok((connection, adapters.target(&mapping.function)?))
         };
@@ -150,24 +153,17 @@ impl ConnectedMapping {
         row: &MappingRow,
         replay: &KnownReplay,
         adapters: &dyn AdapterFactory,
-        reads: &mut SharedReads,
+        reads: &SharedReads,
         clock: Clock,
     ) -> Result<Self, String> {
-        let mut mapping = valid_mapping(row)?;
-        let Source::Stream(source) = &mut mapping.source else {
-            return Err("only streams can be replayed".to_owned());
-        };
-        // The consumer of the mapping has one subscription to each shard.
-        source.consumer = None;
-        source.settings = replay.shards.stretch.settings(source.settings.clone());
-        let source = source.clone();
         let KnownReplay {
             row: replay,
             shards,
         } = replay;
+        let (mapping, source) = replayed(row, &shards.stretch)?;
         let owner = replay.mapping.as_ref().unwrap_or(&replay.id);
         let function = &mapping.function;
-        let mut connect = || {
+        let connect = || {
             let (name, reader) = (Some(&replay.name), adapters.stream(&source, function)?);
             let connection = Connection::Stream {
                 reader,
@@ -185,10 +181,7 @@ impl ConnectedMapping {
             replay: Some(ReplayRun {
                 name: replay.name.clone(),
                 mapping: replay.mapping.clone(),
-                stretch: StretchSettings {
-                    stretch: shards.stretch.clone(),
-                    reports_tip: source.kind == StreamKind::Kinesis,
-                },
+                stretch: stretch_settings(&shards.stretch, &source),
                 rate: RateLimiter::new(replay.rate.map(Rate), clock),
             }),
             mapping,
@@ -252,6 +245,30 @@ impl ConnectedMapping {
     }
 }
 
+/// The mapping that runs a replay, and the stream that it reads.
+pub(crate) fn replayed(
+    row: &MappingRow,
+    stretch: &Stretch,
+) -> Result<(Mapping, StreamSource), String> {
+    let mut mapping = valid_mapping(row)?;
+    let Source::Stream(source) = &mut mapping.source else {
+        return Err("only streams can be replayed".to_owned());
+    };
+    // The consumer of the mapping has one subscription to each shard.
+    source.consumer = None;
+    source.settings = stretch.settings(source.settings.clone());
+    let source = source.clone();
+    Ok((mapping, source))
+}
+
+/// How the consumers of a replay keep to its stretch.
+pub(crate) fn stretch_settings(stretch: &Stretch, source: &StreamSource) -> StretchSettings {
+    StretchSettings {
+        stretch: stretch.clone(),
+        reports_tip: source.kind == StreamKind::Kinesis,
+    }
+}
+
 fn valid_mapping(row: &MappingRow) -> Result<Mapping, String> {
     validate::mapping(row).map_err(|violations| {
         let violations = violations.iter().map(ToString::to_string);
@@ -263,7 +280,7 @@ impl Connection {
     fn new(
         mapping: &Mapping,
         adapters: &dyn AdapterFactory,
-        reads: &mut SharedReads,
+        reads: &SharedReads,
         board: &StatusBoard,
     ) -> Result<Self, PortError> {
         Ok(match &mapping.source {

@@ -40,6 +40,7 @@ use windlass_core::shard::Finish;
 use windlass_core::time::Timestamp;
 
 use self::connections::{Connection, Connections};
+pub(crate) use self::connections::{replayed, stretch_settings};
 use self::discovery::Discovery;
 use self::holds::{HeldUnits, Holds};
 use self::known::KnownMapping;
@@ -54,11 +55,12 @@ use crate::backoff::RetryDelay;
 use crate::checkpoint_saver::CheckpointSaver;
 use crate::clock::Clock;
 use crate::dead_letters::DeadLetters;
-use crate::jobs::{Jobs, Redriver};
+use crate::jobs::{DryRuns, Jobs, Redriver};
 use crate::memory::Budget;
 use crate::ports::{AdapterFactory, ChangeNumber, PortError, Store, StoredMapping, chain};
 use crate::run_unit::EngineContext;
 use crate::settings::EngineSettings;
+use crate::shared_reads::SharedReads;
 use crate::slots::Slots;
 use crate::status::{DaemonLimits, LeaseCounts, StatusBoard};
 use crate::stop::{Stop, wait_for_stop, wait_for_stop_now};
@@ -144,9 +146,11 @@ impl Supervisor {
             settings: parts.settings,
             budget: parts.budget,
             slots,
+            reads: SharedReads::default(),
             seed: parts.seed,
         };
         Self {
+            connections: Connections::new(context.reads.clone()),
             context,
             store: parts.store,
             adapters: parts.adapters,
@@ -154,7 +158,6 @@ impl Supervisor {
             wakeup: Wakeup::default(),
             holds: Holds::default(),
             jobs: Jobs::default(),
-            connections: Connections::default(),
             discovery: Discovery::default(),
             tasks: Tasks::default(),
             restarts: BTreeMap::new(),
@@ -192,6 +195,15 @@ impl Supervisor {
             context: self.context.clone(),
             adapters: Arc::clone(&self.adapters),
             store: Arc::clone(&self.store),
+            jobs: self.jobs.clone(),
+        }
+    }
+
+    /// Starts dry runs of replays, which run while the supervisor does.
+    pub fn dry_runs(&self) -> DryRuns {
+        DryRuns {
+            context: self.context.clone(),
+            adapters: Arc::clone(&self.adapters),
             jobs: self.jobs.clone(),
         }
     }

@@ -13,7 +13,7 @@ use windlass_core::position::Position;
 use windlass_core::spec::MappingSpec;
 use windlass_core::time::Timestamp;
 use windlass_engine::clock::Clock;
-use windlass_engine::jobs::Redriver;
+use windlass_engine::jobs::{DryRuns, Redriver};
 use windlass_engine::memory::Budget;
 use windlass_engine::ports::MappingStore as _;
 use windlass_engine::settings::EngineSettings;
@@ -36,6 +36,7 @@ pub(crate) struct Daemon {
     wakeup: Wakeup,
     pub(crate) operator: Operator,
     pub(crate) redriver: Redriver,
+    pub(crate) dry_runs: DryRuns,
     supervisor: JoinSet<()>,
 }
 
@@ -74,7 +75,7 @@ impl Daemon {
         });
         let (stop, stopped) = watch::channel(Stop::No);
         let (wakeup, operator) = (supervisor.wakeup(), supervisor.operator());
-        let redriver = supervisor.redriver();
+        let (redriver, dry_runs) = (supervisor.redriver(), supervisor.dry_runs());
         let mut tasks = JoinSet::new();
         tasks.spawn(supervisor.run(stopped));
         Self {
@@ -88,6 +89,7 @@ impl Daemon {
             wakeup,
             operator,
             redriver,
+            dry_runs,
             supervisor: tasks,
         }
     }

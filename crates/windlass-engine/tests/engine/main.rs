@@ -4,6 +4,7 @@
 
 mod daemon;
 mod dead_letters;
+mod dry_runs;
 mod fairness;
 mod lanes;
 mod life;
@@ -12,6 +13,7 @@ mod listings;
 mod metrics;
 mod parks;
 mod positions;
+mod preparation;
 mod queues;
 mod redrive;
 mod redrive_letters;

@@ -34,7 +34,7 @@ fn payload(shard: usize, number: usize) -> Bytes {
     format!("{{\"Records\": [ {{\"shard\":{shard},\"n\":{number}}} ]}}").into()
 }
 
-fn all() -> LettersRequest {
+pub(crate) fn all() -> LettersRequest {
     LettersRequest {
         letters: Letters::All,
         function: None,
@@ -75,7 +75,7 @@ impl Daemon {
         id
     }
 
-    async fn redrive_letters(&self, request: LettersRequest) -> LettersResult {
+    pub(crate) async fn redrive_letters(&self, request: LettersRequest) -> LettersResult {
         let line = HistoryLine {
             id: HistoryId(7),
             time: self.clock.wall(),

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 use windlass_core::arn::{Arn, SourceArn};
+use windlass_core::failure::FailureCondition;
 use windlass_core::ids::ShardId;
 use windlass_core::mapping::{DesiredState, MappingId, Revision};
 use windlass_core::outcome::{Fault, Outcome, Swap};
@@ -13,11 +14,12 @@ use windlass_core::position::ReplayCounts;
 use windlass_core::replay::{ReplayName, ReplayRow, ReplayState, replay_id};
 use windlass_core::spec::MappingSpec;
 use windlass_core::time::Timestamp;
-use windlass_engine::ports::{Purpose, ReplayStore as _};
+use windlass_engine::ports::{DeadLetterReason, Purpose, ReplayStore as _};
 use windlass_engine::stop::Stop;
 use windlass_testkit::fakes::{Answer, FakeFunction, FakeStream};
 
 use crate::daemon::{Daemon, after, pass, until};
+use crate::redrive_letters::all;
 
 const SOURCE: &str = "arn:aws:kinesis:us-east-1:000000000000:stream/orders";
 
@@ -244,6 +246,42 @@ async fn failed_invocations_and_records_that_are_given_up_are_counted() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_a_replay_gives_up_is_a_letter_with_its_name_that_outlives_it() {
+    let daemon = Daemon::start();
+    let stream = daemon.stream("orders", 1);
+    let function = daemon.adapters.function("f");
+    put(&stream, 0, 0..3);
+    function.fails_on(Some(r#""n":1}"#));
+    let mapping = MappingId::new("m");
+    let replay = start(&daemon, "again", |row| {
+        row.mapping = Some(mapping.clone());
+        row.spec.set("BatchSize", 1);
+        row.spec.set("MaximumRetryAttempts", 1);
+    })
+    .await;
+    completes(&daemon, &replay).await;
+    assert_eq!(counts(&daemon, &replay).given_up, 1);
+    remove(&daemon, &replay).await;
+    let letters = daemon.store.all_dead_letters();
+    let [(letter, payload)] = &letters[..] else {
+        panic!("{letters:?}");
+    };
+    assert_eq!(letter.replay.as_deref(), Some("again"));
+    assert_eq!(letter.mapping, Some(mapping));
+    let reason = DeadLetterReason::GivenUp(FailureCondition::RetryAttemptsExhausted);
+    assert_eq!((letter.reason, letter.attempts), (reason, 2));
+    assert_eq!((letter.first.as_str(), letter.records), ("1", 1));
+    assert_eq!(of_event(payload), [1]);
+    function.fails_on(None);
+    let result = daemon.redrive_letters(all()).await;
+    assert_eq!((result.redriven, result.failed), (1, 0));
+    let last = function.calls().pop().expect("it was sent");
+    assert_eq!(last.event, *payload);
+    assert_eq!(last.purpose, Purpose::Redrive(letter.id.to_string().into()));
+    assert!(daemon.store.all_dead_letters().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_rate_spreads_the_records_of_all_shards_and_can_be_changed() {
     let daemon = Daemon::start();
     let stream = daemon.stream("orders", 4);
@@ -351,6 +389,22 @@ fn of_event(event: &[u8]) -> Vec<u64> {
 
 /// Starts a replay of all that the stream has now, with AWS's defaults.
 async fn start(daemon: &Daemon, name: &str, change: impl FnOnce(&mut ReplayRow)) -> MappingId {
+    let row = new_row(daemon, name, change);
+    store(daemon, &row).await;
+    row.id
+}
+
+pub(crate) async fn store(daemon: &Daemon, row: &ReplayRow) {
+    let put = daemon.store.put_replay(row, None, None).await;
+    assert_eq!(put.expect("the store works"), Swap::Done);
+    daemon.wake();
+}
+
+pub(crate) fn new_row(
+    daemon: &Daemon,
+    name: &str,
+    change: impl FnOnce(&mut ReplayRow),
+) -> ReplayRow {
     let now = daemon.clock.wall();
     let function = "arn:aws:lambda:us-east-1:000000000000:function:f";
     let mut spec = MappingSpec::default();
@@ -378,10 +432,7 @@ async fn start(daemon: &Daemon, name: &str, change: impl FnOnce(&mut ReplayRow))
         resumed_fraction: 0.0,
     };
     change(&mut row);
-    let put = daemon.store.put_replay(&row, None, None).await;
-    assert_eq!(put.expect("the store works"), Swap::Done);
-    daemon.wake();
-    row.id
+    row
 }
 
 /// Changes a replay as the API does.
@@ -402,7 +453,7 @@ async fn remove(daemon: &Daemon, id: &MappingId) {
 }
 
 #[track_caller]
-fn completes(daemon: &Daemon, id: &MappingId) -> impl Future<Output = ()> {
+pub(crate) fn completes(daemon: &Daemon, id: &MappingId) -> impl Future<Output = ()> {
     until("it completes", || {
         row(daemon, id).state == ReplayState::Completed
     })

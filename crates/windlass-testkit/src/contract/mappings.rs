@@ -3,7 +3,7 @@
 use windlass_core::mapping::{Change, DesiredState, MappingRow, Origin, Revision};
 use windlass_core::outcome::Swap;
 use windlass_core::time::Timestamp;
-use windlass_engine::ports::Store;
+use windlass_engine::ports::{FunctionFilter, MappingFilter, Store};
 
 use super::{free, function, id, insert, leases, mappings, put, row, shard};
 
@@ -43,27 +43,41 @@ pub(super) async fn are_read_page_by_page(store: &dyn Store) {
     };
     put(store, &of_same_source, None).await;
     let (none, one, two) = (None, Some(id(1)), Some(id(2)));
-    let source = of_same_source.source.to_string();
-    let source = Some(source.as_str());
-    for (after, source, limit, expected) in [
-        (&none, None, 10, vec![1, 2, 3, 4, 5]),
-        (&none, None, 2, vec![1, 2]),
-        (&one, None, 2, vec![2, 3]),
-        (&Some(id(5)), None, 2, vec![]),
-        (&none, source, 10, vec![2, 5]),
-        (&none, source, 1, vec![2]),
-        (&two, source, 10, vec![5]),
-        (&none, Some("arn"), 10, vec![]),
-        (&none, None, 0, vec![]),
+    let of_source = |source: &str| MappingFilter {
+        source: Some(source.to_owned()),
+        function: None,
+    };
+    let of_function = |function: &str, name: &str| MappingFilter {
+        source: None,
+        function: Some(FunctionFilter {
+            arn: self::function(function),
+            name: name.to_owned(),
+        }),
+    };
+    let all = MappingFilter::default();
+    let source = of_source(of_same_source.source.as_str());
+    for (after, filter, limit, expected) in [
+        (&none, &all, 10, vec![1, 2, 3, 4, 5]),
+        (&none, &all, 2, vec![1, 2]),
+        (&one, &all, 2, vec![2, 3]),
+        (&Some(id(5)), &all, 2, vec![]),
+        (&none, &source, 10, vec![2, 5]),
+        (&none, &source, 1, vec![2]),
+        (&two, &source, 10, vec![5]),
+        (&none, &of_source("arn"), 10, vec![]),
+        (&none, &all, 0, vec![]),
+        (&none, &of_function("f:alias", "other"), 10, vec![5]),
+        (&two, &of_function("g", "läuft"), 2, vec![3, 4]),
+        (&none, &of_function("g", "absent"), 10, vec![]),
     ] {
-        let rows = store.mappings_after(after.as_ref(), source, limit).await;
+        let rows = store.mappings_after(after.as_ref(), filter, limit).await;
         let ids: Vec<_> = rows
             .expect("the store works")
             .into_iter()
             .map(|row| row.id)
             .collect();
         let expected: Vec<_> = expected.into_iter().map(id).collect();
-        assert_eq!(ids, expected, "after {after:?}, of {source:?}, {limit}");
+        assert_eq!(ids, expected, "after {after:?}, {filter:?}, {limit}");
     }
 }
 

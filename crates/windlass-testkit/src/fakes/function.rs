@@ -39,6 +39,14 @@ pub struct FakeFunction {
     running: AtomicUsize,
     concurrency: Mutex<Option<usize>>,
     closed: AtomicUsize,
+    start: Mutex<Start>,
+}
+
+/// Of what the function needs before its first event.
+#[derive(Debug, Default)]
+struct Start {
+    takes: Duration,
+    began: Option<Instant>,
 }
 
 /// Counts an invocation in flight until it is dropped.
@@ -53,6 +61,7 @@ impl Default for FakeFunction {
             running: AtomicUsize::default(),
             concurrency: Mutex::default(),
             closed: AtomicUsize::default(),
+            start: Mutex::default(),
         }
     }
 }
@@ -71,6 +80,24 @@ impl FakeFunction {
     /// Sets its maximum concurrency, for mappings that start after that.
     pub fn set_concurrency(&self, concurrency: usize) {
         *lock(&self.concurrency) = Some(concurrency);
+    }
+
+    /// It starts when it is prepared, or else with its first event, which waits for this long.
+    pub fn starts_in(&self, takes: Duration) {
+        lock(&self.start).takes = takes;
+    }
+
+    /// When it began to start.
+    pub fn start_began(&self) -> Option<Instant> {
+        lock(&self.start).began
+    }
+
+    /// Begins to start, unless it has; returns how long it still takes.
+    fn start(&self) -> Duration {
+        let mut start = lock(&self.start);
+        let now = Instant::now();
+        let ends = *start.began.get_or_insert(now) + start.takes;
+        ends.saturating_duration_since(now)
     }
 
     /// How often it was closed.
@@ -95,6 +122,10 @@ impl FakeFunction {
 #[async_trait]
 impl Target for FakeFunction {
     async fn invoke(&self, invocation: Invocation) -> Outcome {
+        let start = self.start();
+        if !start.is_zero() {
+            tokio::time::sleep(start).await;
+        }
         lock(&self.calls).push(Call {
             purpose: invocation.purpose,
             event: invocation.event.to_bytes(),
@@ -121,6 +152,10 @@ impl Target for FakeFunction {
             Answer::Hangs => std::future::pending().await,
             Answer::Panics => panic!("injected by the test"),
         }
+    }
+
+    fn prepare(&self) {
+        self.start();
     }
 
     fn concurrency(&self) -> Option<usize> {

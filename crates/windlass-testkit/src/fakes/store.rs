@@ -14,8 +14,8 @@ use windlass_core::replay::{ReplayName, ReplayRow};
 use windlass_core::tags::Tags;
 use windlass_engine::ports::{
     ChangeNumber, Changes, CheckpointSave, DeadLetterId, HISTORY_RETENTION, HistoryLine,
-    HistoryMarker, HistoryPage, HistoryStore, LeaseStore, MappingStore, OverrideStore, PortError,
-    ReplayStore, SeekWrite, StoredMapping, UnreadableMapping,
+    HistoryMarker, HistoryPage, HistoryStore, LeaseStore, MappingFilter, MappingStore,
+    OverrideStore, PortError, ReplayStore, SeekWrite, StoredMapping, UnreadableMapping,
 };
 
 use super::dead_letters::FakeDeadLetter;
@@ -231,13 +231,19 @@ impl MappingStore for FakeStore {
     async fn mappings_after(
         &self,
         after: Option<&MappingId>,
-        source: Option<&str>,
+        filter: &MappingFilter,
         limit: usize,
     ) -> Result<Vec<MappingRow>, PortError> {
         let mut rows = self.mappings().await?;
+        let MappingFilter { source, function } = filter;
         rows.retain(|row| {
             let is_after = after.is_none_or(|after| *after < row.id);
-            is_after && source.is_none_or(|source| row.source.as_str() == source)
+            let of_source = source.as_ref().is_none_or(|it| row.source.as_str() == it);
+            let names = |name: &str| row.spec.function_name().is_some_and(|it| it.contains(name));
+            let of_function = function
+                .as_ref()
+                .is_none_or(|it| row.function_arn == it.arn || names(&it.name));
+            is_after && of_source && of_function
         });
         rows.truncate(limit);
         Ok(rows)

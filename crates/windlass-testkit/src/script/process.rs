@@ -86,6 +86,7 @@ impl ProcessRunner {
                 self.n_invocations += 1;
                 ProcessInput::Invoke(InvocationId(self.n_invocations))
             }
+            "expect" => ProcessInput::Expect,
             "cancel" => ProcessInput::Cancel(InvocationId(number()?)),
             "next" => ProcessInput::Next(ProcessId(number()?)),
             "not_taken" => ProcessInput::NotTaken(ProcessId(number()?)),

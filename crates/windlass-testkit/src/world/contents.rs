@@ -108,6 +108,11 @@ impl Contents {
         recreated.map_or(0, |(first, _)| first)
     }
 
+    /// Whether the stream is deleted and created again.
+    pub fn is_recreated(&self) -> bool {
+        self.recreated.is_some()
+    }
+
     /// Whether two records belong to the same stream.
     pub fn is_same_stream(&self, one: usize, other: usize) -> bool {
         let is_former = |index| self.recreated.is_some_and(|(first, _)| index < first);

@@ -256,7 +256,8 @@ impl Plan {
                 .contents
                 .readable_from(index.expect("it is of a record"));
         }
-        self.has_iterators_by_time = rng.per_mille(500);
+        // A stream that is created again is read from its oldest record.
+        self.has_iterators_by_time = rng.per_mille(500) && !self.contents.is_recreated();
         self.source.has_iterators_by_time = self.has_iterators_by_time;
         self.source.reports_tip = settings.reports_tip;
         self.settings.stretch = Some(settings);

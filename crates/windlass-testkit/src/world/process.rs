@@ -55,6 +55,8 @@ struct World {
     /// Model of the backoff: consecutive failures, and the end of the pause.
     failures: u32,
     pause_until: Timestamp,
+    /// The one whose commands are being followed.
+    last_input: Option<ProcessInput>,
     totals: Totals,
     trace: Trace,
 }
@@ -105,6 +107,7 @@ impl World {
             is_draining: false,
             failures: 0,
             pause_until: START,
+            last_input: None,
             totals: Totals {
                 worlds: 1,
                 ..Totals::default()
@@ -119,6 +122,11 @@ impl World {
             let id = InvocationId(self.n_invocations);
             let at = self.rng.millis(0, 110_000);
             self.schedule(at, ProcessInput::Invoke(id));
+            if self.rng.per_mille(300) {
+                // Also where no event follows, or only much later.
+                let earlier = self.rng.millis(0, 60_000);
+                self.schedule(at.saturating_sub(earlier), ProcessInput::Expect);
+            }
             if self.rng.per_mille(50) {
                 let later = self.rng.millis(0, 5_000);
                 self.schedule(at + later, ProcessInput::Cancel(id));
@@ -164,11 +172,19 @@ impl World {
             .record(|| format!("{:?} {input:?}", now.since(START)));
         self.pool.handle(input, self.now);
         self.note(input);
+        self.last_input = Some(input);
         self.execute()?;
+        self.last_input = None;
         if let ProcessInput::Exited(id) = input {
             self.processes.remove(&id);
         }
-        Ok(())
+        let must_start = input == ProcessInput::Expect
+            && !self.is_draining
+            && self.pause_until <= self.now
+            && self.processes.is_empty();
+        ensure(!must_start, "P8", || {
+            "nothing starts for the event that is expected".to_owned()
+        })
     }
 
     /// Whether the process still is where it was when the input was drawn.
@@ -185,6 +201,7 @@ impl World {
             ProcessInput::InitFailed(id) => state(id) == Some(State::Starting),
             ProcessInput::Exited(id) => state(id).is_some(),
             ProcessInput::Invoke(_)
+            | ProcessInput::Expect
             | ProcessInput::Cancel(_)
             | ProcessInput::Drain
             | ProcessInput::Kill => true,
@@ -225,6 +242,7 @@ impl World {
             }
             ProcessInput::InitFailed(_) => self.start_failed(),
             ProcessInput::Exited(id) => self.note_exit(id),
+            ProcessInput::Expect => {}
             ProcessInput::Drain | ProcessInput::Kill => {
                 self.is_draining = true;
                 self.totals.drains += u64::from(input == ProcessInput::Drain);
@@ -289,6 +307,7 @@ impl World {
         ensure(self.pause_until <= self.now, "P5", || {
             format!("{id} starts before the end of the backoff")
         })?;
+        self.check_reason(id)?;
         let process = Process {
             state: State::Starting,
             has_answered: false,
@@ -308,6 +327,22 @@ impl World {
             self.soon(ProcessInput::Next(id), 400);
         }
         Ok(())
+    }
+
+    /// Nothing is started without need.
+    fn check_reason(&self, id: ProcessId) -> Result<(), BrokenInvariant> {
+        let has_exited = |id: &ProcessId| self.last_input == Some(ProcessInput::Exited(*id));
+        let processes = self.processes.iter().filter(|(id, _)| !has_exited(id));
+        let states: Vec<State> = processes.map(|(_, process)| process.state).collect();
+        let count =
+            |condition: fn(&State) -> bool| states.iter().copied().filter(condition).count();
+        let n_alive = count(|state| *state != State::Ending);
+        let n_waiting = self.pending.len() - count(|state| matches!(state, State::Busy { .. }));
+        let is_expected = self.last_input == Some(ProcessInput::Expect) && n_alive == 0;
+        let is_needed = n_alive < self.settings.minimum || 0 < n_waiting || is_expected;
+        ensure(is_needed, "P8", || {
+            format!("{id} starts without need: {states:?}")
+        })
     }
 
     fn give(&mut self, id: ProcessId, invocation: InvocationId) -> Result<(), BrokenInvariant> {

@@ -28,7 +28,7 @@ pub(super) fn draw_stretch(
     let end = rng.size(first, last);
     let number = |index: usize| contents.records()[index].sequence_number().into();
     let arrival = |index: usize| contents.records()[index].approximate_arrival();
-    let has_numbers = contents.stream_start(Timestamp::from_millis(u64::MAX)) == 0;
+    let has_numbers = !contents.is_recreated();
     let from = match rng.between(0, 4) {
         0 => StretchStart::TrimHorizon,
         1 if has_numbers => StretchStart::At(number(first)),
@@ -46,6 +46,10 @@ pub(super) fn draw_stretch(
         // It comes although the clock is set back.
         StretchEnd::Time(time) => StretchEnd::Time(time.min(clock.at(START + longest))),
         StretchEnd::Through(last) => StretchEnd::Through(last),
+    };
+    let from = match (from, &to) {
+        (StretchStart::Time(from), StretchEnd::Time(to)) => StretchStart::Time(from.min(*to)),
+        (from, _) => from,
     };
     Some(StretchSettings {
         stretch: Stretch { from, to },

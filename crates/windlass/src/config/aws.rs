@@ -1,4 +1,4 @@
-//! The region, the account, the endpoints and the certificates of AWS.
+//! The region, the account, the endpoints, the certificates and the roles of AWS.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -7,19 +7,22 @@ use windlass_adapters::aws::{AwsSettings, Service};
 use windlass_adapters::targets::{UrlError, validate_url};
 use windlass_adapters::tls_roots::CaBundle;
 
-use super::Environment;
 use super::error::Errors;
 use super::reader::Section;
+use super::{Environment, roles};
 
 const DEFAULT_REGION: &str = "us-east-1";
 const DEFAULT_ACCOUNT_ID: &str = "000000000000";
 
 pub(super) fn read(file: &mut Section<'_>, env: Environment<'_>, errors: &Errors) -> AwsSettings {
+    let region = region(file, env);
+    let mut aws = file.section("aws");
     AwsSettings {
-        region: region(file, env),
-        endpoints: endpoints(file),
+        region,
+        endpoints: endpoints(&mut aws),
         placeholder_credentials: false,
         ca_bundle: ca_bundle(env, errors),
+        assume_roles: roles::read_rules(&mut aws),
     }
 }
 
@@ -67,8 +70,8 @@ fn configured_region(file: &mut Section<'_>) -> Option<String> {
     region.map(str::to_owned)
 }
 
-fn endpoints(file: &mut Section<'_>) -> BTreeMap<Service, String> {
-    let mut endpoints = file.section("aws").section("endpoints");
+fn endpoints(aws: &mut Section<'_>) -> BTreeMap<Service, String> {
+    let mut endpoints = aws.section("endpoints");
     let mut urls = BTreeMap::new();
     for service in Service::ALL {
         let Some(field) = endpoints.take(service.name()) else {

@@ -11,7 +11,7 @@ use windlass_core::function::FunctionName;
 
 use super::reader::{Field, Section};
 use super::yaml::Value;
-use super::{Environment, processes};
+use super::{Environment, processes, roles};
 
 const MIN_TIMEOUT: Duration = Duration::from_millis(1);
 
@@ -55,7 +55,17 @@ fn read_function(function: Field<'_>, env: Environment<'_>) -> Option<FunctionSe
     let mut section = function.section();
     let concurrency = section.take("maximum_concurrency");
     let role_arn = section.text("role_arn");
+    let assume_role = section.take("assume_role");
     let kind = read_kind(&mut section, env);
+    let assume_role = match &kind {
+        Some(FunctionKind::Http(_) | FunctionKind::Process(_)) => {
+            if let Some(field) = assume_role {
+                field.error("only for a function with lambda");
+            }
+            None
+        }
+        Some(FunctionKind::Lambda(_)) | None => assume_role.and_then(roles::read_role),
+    };
     let max_timeout = match &kind {
         Some(FunctionKind::Lambda(_)) => FunctionSettings::MAX_LAMBDA_TIMEOUT,
         Some(FunctionKind::Http(_) | FunctionKind::Process(_)) | None => {
@@ -79,6 +89,7 @@ fn read_function(function: Field<'_>, env: Environment<'_>) -> Option<FunctionSe
         timeout: timeout.or(defaults.timeout),
         maximum_concurrency: maximum_concurrency.or(defaults.maximum_concurrency),
         role_arn: role_arn.or(defaults.role_arn),
+        assume_role,
         kind: defaults.kind,
     })
 }

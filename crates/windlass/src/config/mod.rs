@@ -22,6 +22,7 @@ mod listen;
 mod mappings;
 mod processes;
 mod reader;
+mod roles;
 mod yaml;
 
 pub(crate) use aws::default_region;

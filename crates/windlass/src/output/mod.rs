@@ -16,7 +16,7 @@ mod status;
 mod table;
 
 pub(crate) use dead_letters::{dead_letters, print_payload};
-pub(crate) use replays::{replay, replays};
+pub(crate) use replays::{dry_run, replay, replays};
 pub(crate) use status::{function_label, functions_table, label, label_of, status_table};
 pub(crate) use table::terminal_width;
 

@@ -90,6 +90,33 @@ fn shards(report: &ReplayReport) -> String {
     table::render(columns, terminal_width())
 }
 
+/// A line for each shard.
+pub(crate) fn dry_run(format: OutputFormat, answer: &Value) -> anyhow::Result<()> {
+    let mut columns = [
+        Column::new("shard", Narrow::Keep),
+        Column::new("records", Narrow::Keep),
+        Column::new("matching", Narrow::Keep),
+        Column::new("batches", Narrow::Keep),
+        Column::new("bytes", Narrow::Keep),
+        Column::new("first arrival", Narrow::Drop),
+        Column::new("last arrival", Narrow::Drop),
+    ];
+    let shards = answer["shards"].as_array().map_or(&[][..], Vec::as_slice);
+    for shard in shards {
+        let row = [
+            "shard_id",
+            "records",
+            "matching",
+            "batches",
+            "bytes",
+            "first_arrival",
+            "last_arrival",
+        ];
+        table::push(&mut columns, row.map(|member| text(&shard[member])));
+    }
+    super::answer(format, answer, &table::render(columns, terminal_width()))
+}
+
 fn percent(fraction: f64) -> String {
     format!("{:.1} %", fraction * 100.0)
 }

@@ -62,8 +62,8 @@ pub(crate) enum ReplayCommand {
 #[derive(Debug, Args)]
 pub(crate) struct StartArgs {
     /// Names the replay: 1 to 128 letters, digits, '.', '_' and '-'.
-    #[arg(long, value_parser = parse_name)]
-    pub(super) name: String,
+    #[arg(long, value_parser = parse_name, required_unless_present = "dry_run")]
+    pub(super) name: Option<String>,
     /// Take source, function and every setting from this mapping, as it is now: its UUID, the start of
     /// it, or SOURCE/FUNCTION.
     #[arg(long, required_unless_present = "source")]
@@ -103,6 +103,9 @@ pub(crate) struct StartArgs {
     /// Retries of a failing batch, 0 to 10000; -1: until it succeeds.
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub(super) maximum_retry_attempts: Option<i64>,
+    /// Say for each shard what would be read and sent up to now; start nothing.
+    #[arg(long, conflicts_with = "watch")]
+    pub(super) dry_run: bool,
     /// Show its progress until it has ended. Exit code 0: it is completed; 1: it was cancelled or has
     /// failed. An interrupt leaves it running.
     #[arg(long)]

@@ -34,10 +34,16 @@ pub(crate) async fn run(
     let value = match command {
         ReplayCommand::Start(start) => {
             let body = body_of(&client, &start).await?;
-            if start.watch {
-                return start_and_watch(&client, &start.name, &body).await;
+            match &start.name {
+                Some(name) if start.watch => return start_and_watch(&client, name, &body).await,
+                Some(_) | None => {}
             }
-            client.call(Method::POST, REPLAYS_PATH, Some(&body)).await?
+            let value = client.call(Method::POST, REPLAYS_PATH, Some(&body)).await?;
+            if start.dry_run {
+                output::dry_run(format, &value)?;
+                return Ok(ExitCode::SUCCESS);
+            }
+            value
         }
         ReplayCommand::List => {
             let list = client.items(REPLAYS_PATH, &[], "replays").await?;
@@ -136,6 +142,7 @@ async fn body_of(client: &Client, start: &StartArgs) -> anyhow::Result<Value> {
             "maximum_retry_attempts",
             json!(start.maximum_retry_attempts),
         ),
+        ("dry_run", json!(start.dry_run.then_some(true))),
     ];
     let given = members.into_iter().filter(|(_, value)| !value.is_null());
     let given = given.map(|(name, value)| (name.to_owned(), value));

@@ -42,12 +42,16 @@ pub(super) fn text(
          functions:\n"
     );
     for number in 0..load.mappings {
-        text.push_str(&format!("  bench{number}: {function}\n"));
+        text.push_str(&format!("  {}: {function}\n", self::function(number)));
+    }
+    if load.is_replay {
+        return text;
     }
     text.push_str("mappings:\n");
     for number in 0..load.mappings {
         text.push_str(&format!(
-            "  - FunctionName: bench{number}\n    BatchSize: {batch_size}\n"
+            "  - FunctionName: {}\n    BatchSize: {batch_size}\n",
+            self::function(number)
         ));
         text.push_str(&source_members(load, number));
         if load.function == Function::AnswersMuch {
@@ -55,6 +59,11 @@ pub(super) fn text(
         }
     }
     text
+}
+
+/// The name of the function of a mapping.
+pub(super) fn function(mapping: u32) -> String {
+    format!("bench{mapping}")
 }
 
 /// The members of a mapping that depend on its source.

@@ -18,6 +18,7 @@ mod peak;
 mod process;
 mod programs;
 mod queues;
+mod replays;
 mod report;
 mod sqs;
 
@@ -62,6 +63,8 @@ enum Part {
     Sqs(sqs::Options),
     /// Measure a ParallelizationFactor of 10, compared with 1
     Lanes(lanes::Options),
+    /// Measure a replay, compared with a mapping that reads the same records
+    Replays(replays::Options),
     /// Measure enhanced fan-out: CPU per record compared with the floor
     #[command(name = "fanout")]
     FanOut(fan_out::Options),
@@ -120,6 +123,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         Some(Part::Process(options)) => return process::run(options),
         Some(Part::Sqs(options)) => return sqs::run(options),
         Some(Part::Lanes(options)) => return lanes::run(options),
+        Some(Part::Replays(options)) => return replays::run(options),
         Some(Part::FanOut(options)) => return fan_out::run(options),
         Some(Part::Mappings(options)) => return idle::mappings(options),
         Some(Part::Shards(options)) => return idle::shards(options),
@@ -149,6 +153,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         process::smoke(&launcher)?;
         sqs::smoke(&launcher)?;
         lanes::smoke(&launcher)?;
+        replays::smoke(&launcher)?;
         fan_out::smoke(&launcher)?;
     }
     let figures = Report {

@@ -11,7 +11,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{BATCH_SIZE, daemon_config};
 use crate::command::{last_lines, program};
@@ -68,6 +68,8 @@ pub(super) struct Load {
     pub(super) record_bytes: u32,
     /// Reads the stream with enhanced fan-out.
     pub(super) fan_out: bool,
+    /// A replay reads the stream, and no mapping.
+    pub(super) is_replay: bool,
     /// Records per invocation.
     pub(super) batch_size: u32,
     /// Mappings of the stream, or each of a queue of its own; each has its own function.
@@ -114,6 +116,7 @@ impl Default for Load {
             shards: 1,
             record_bytes: 1024,
             fan_out: false,
+            is_replay: false,
             batch_size: BATCH_SIZE,
             mappings: 1,
             function: Function::Answers,
@@ -234,6 +237,9 @@ impl Launcher<'_> {
         };
         let mut program = self.spawn(name, &mut command)?;
         program.api = api;
+        if load.is_replay {
+            program.start_replay(load)?;
+        }
         program.wait_until(name, || Ok(source.status()?.shards_read >= load.n_read()))?;
         Ok(program)
     }
@@ -349,6 +355,32 @@ impl Source {
 impl Program {
     pub(super) fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Starts a replay of all records that are ever released.
+    fn start_replay(&mut self, load: &Load) -> Result<()> {
+        let port = self.api.context("the program has no API")?;
+        self.wait_until("windlass", || {
+            http::send(port, "GET", "/livez", &[], "").map(|answer| answer.status == 200)
+        })?;
+        let body = json!({
+            "name": "bench",
+            "event_source_arn": daemon_config::STREAM,
+            "function_name": daemon_config::function(0),
+            "to": {"type": "at_timestamp", "timestamp": "9999-01-01T00:00:00Z"},
+            "batch_size": load.batch_size,
+            "parallelization_factor": load.parallelization_factor,
+        });
+        let path = "/windlass/v1/replays";
+        let answer = http::send(port, "POST", path, &[], &body.to_string())?;
+        if answer.status != 201 {
+            bail!(
+                "windlass responds {} to {path}: {}",
+                answer.status,
+                answer.body
+            );
+        }
+        Ok(())
     }
 
     /// The value of an integer metric without labels.

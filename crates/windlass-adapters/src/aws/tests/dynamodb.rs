@@ -42,7 +42,7 @@ fn our_parser_and_the_sdk_agree() {
     let spellings = spellings
         .prop_map(|(response, one, other)| (spell(&response, one), spell(&response, other)));
     let template = EventTemplate::new(STREAM, stream.region());
-    let (estimate, now) = (PageEstimate::default(), Timestamp::EPOCH);
+    let (estimate, now) = (PageEstimate::new(1), Timestamp::EPOCH);
     for_many(CASES, &spellings, |(body, other_body)| {
         http.respond_once(200, &body);
         http.respond(NO_SHARDS);

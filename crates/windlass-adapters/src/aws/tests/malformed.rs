@@ -56,7 +56,7 @@ const ALL: [(Parse, &str); 3] = [
 
 fn parse_kinesis(pieces: &[&[u8]]) -> Result<Vec<Bytes>, WireError> {
     let template = kinesis::EventTemplate::new("shardId-1", "arn", "us-east-1", "role");
-    let estimate = PageEstimate::default();
+    let estimate = PageEstimate::new(1);
     let parser =
         kinesis::GetRecordsParser::new(&template, &estimate, 0, usize::MAX, Timestamp::EPOCH);
     let response = parse_pieces(pieces, parser)?;
@@ -66,7 +66,7 @@ fn parse_kinesis(pieces: &[&[u8]]) -> Result<Vec<Bytes>, WireError> {
 
 fn parse_dynamodb(pieces: &[&[u8]]) -> Result<Vec<Bytes>, WireError> {
     let template = dynamodb::EventTemplate::new("arn", "us-east-1");
-    let estimate = PageEstimate::default();
+    let estimate = PageEstimate::new(1);
     let parser =
         dynamodb::GetRecordsParser::new(&template, &estimate, 0, usize::MAX, Timestamp::EPOCH);
     whole(&parse_pieces(pieces, parser)?)

@@ -1,15 +1,18 @@
 //! Compares our parsers with the SDK's: both parse the same bytes, and every event is compared with
 //! one built from the SDK's types.
 
+mod checks;
 mod dynamodb;
 mod errors;
 mod fan_out;
 mod json;
 mod kinesis;
 mod malformed;
+mod policies;
 mod prepared_call;
 mod queues;
 mod redrive;
+mod roles;
 mod server_clock;
 mod sqs;
 mod streams;

@@ -120,7 +120,7 @@ async fn a_receive_requests_all_attributes_of_an_event() {
 #[tokio::test]
 async fn at_aws_the_url_of_a_queue_comes_from_its_arn() {
     let (http, mut clients) = TestHttp::new();
-    clients.custom_sqs = false;
+    clients.custom_endpoints = Arc::default();
     http.respond(b"{}");
     for (arn, url) in [
         (QUEUE, "https://sqs.us-east-1.amazonaws.com/123456789012/q"),

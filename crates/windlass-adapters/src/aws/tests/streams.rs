@@ -15,7 +15,7 @@ use windlass_engine::ports::{ReadLimits, StreamReader};
 use super::{ReadOnce as _, Room, limits};
 use crate::aws::dynamodb_streams::DynamoDbStreamsReader;
 use crate::aws::kinesis::KinesisReader;
-use crate::aws::{AwsClients, source_exists};
+use crate::aws::{AwsClients, Service, source_exists};
 use crate::tests::test_http::TestHttp;
 
 const KINESIS: &str = "arn:aws:kinesis:us-east-1:123456789012:stream/s";
@@ -313,8 +313,7 @@ async fn an_open_shard_without_a_next_iterator_continues_after_its_last_record()
 async fn a_closed_shard_with_endless_iterators_ends_at_its_ending_sequence_number() {
     let (http, clients) = TestHttp::new();
     let clients = AwsClients {
-        custom_kinesis: true,
-        custom_dynamodb_streams: true,
+        custom_endpoints: Arc::new([Service::Kinesis, Service::DynamoDbStreams].into()),
         ..clients
     };
     let shard = ShardId::from(SHARD);
@@ -558,7 +557,7 @@ async fn a_list_of_shards_without_an_end_is_an_error() {
 async fn a_stream_is_called_by_its_arn_and_elsewhere_than_at_aws_by_its_name_too() {
     let (http, at_aws) = TestHttp::new();
     let elsewhere = AwsClients {
-        custom_kinesis: true,
+        custom_endpoints: Arc::new([Service::Kinesis].into()),
         ..at_aws.clone()
     };
     let source = SourceArn::parse(KINESIS).unwrap();

@@ -13,10 +13,10 @@ use windlass_core::time::Timestamp;
 use windlass_engine::ports::{PortError, QueueReader, ReadLimits, StreamReader, chain};
 
 use super::{ROOM, ReadOnce as _, limits};
-use crate::aws::AwsClients;
 use crate::aws::dynamodb_streams::DynamoDbStreamsReader;
 use crate::aws::kinesis::KinesisReader;
 use crate::aws::sqs::SqsReader;
+use crate::aws::{AwsClients, Service};
 use crate::tests::test_http::{Ending, TestHttp, queue};
 
 const STREAM: &str = "arn:aws:kinesis:us-east-1:123456789012:stream/s";
@@ -107,7 +107,7 @@ async fn a_call_without_records_has_10_seconds() {
 async fn an_iterator_by_time_that_does_not_come_is_replaced_by_one_at_the_oldest_record() {
     let (http, clients) = TestHttp::new();
     let clients = AwsClients {
-        custom_kinesis: true,
+        custom_endpoints: Arc::new([Service::Kinesis].into()),
         ..clients
     };
     let start = Timestamp::from_millis(9_000);

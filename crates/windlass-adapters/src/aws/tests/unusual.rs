@@ -14,7 +14,7 @@ const PIECES: [usize; 3] = [1_021, 64 * 1_024, usize::MAX];
 
 fn of_kinesis(record: &Value, piece: usize) -> Record {
     let template = kinesis::EventTemplate::new("shardId-1", "arn", "us-east-1", "role");
-    let estimate = PageEstimate::default();
+    let estimate = PageEstimate::new(1);
     let parser =
         kinesis::GetRecordsParser::new(&template, &estimate, 0, usize::MAX, Timestamp::EPOCH);
     let body = json!({"Records": [record]}).to_string();
@@ -24,7 +24,7 @@ fn of_kinesis(record: &Value, piece: usize) -> Record {
 
 fn of_dynamodb(record: &Value) -> Record {
     let template = dynamodb::EventTemplate::new("arn", "us-east-1");
-    let estimate = PageEstimate::default();
+    let estimate = PageEstimate::new(1);
     let parser =
         dynamodb::GetRecordsParser::new(&template, &estimate, 0, usize::MAX, Timestamp::EPOCH);
     let body = json!({"Records": [record]}).to_string();

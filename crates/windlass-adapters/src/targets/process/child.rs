@@ -22,8 +22,10 @@ use tokio::sync::mpsc;
 use windlass_core::process::ProcessId;
 
 use super::context::{Context, LOG_STREAM_NAME};
+use super::event_reports::EventReports;
 use super::exit::Exit;
 use super::logs::Logs;
+use super::memory_groups::MemoryGroup;
 use super::messages::Sender;
 use super::process_tree::{KILL_INTERVAL, kill_all, with_variable};
 use super::protocol::{KILL, Report};
@@ -56,25 +58,45 @@ struct Started {
     api: RuntimeApi,
     main: Arc<AtomicU32>,
     log_stream_name: OsString,
+    group: Option<Arc<MemoryGroup>>,
+    reports: Arc<EventReports>,
 }
 
 /// Starts a process and serves it until it has ended, with all its descendants.
 pub(super) async fn run(parts: ChildParts) -> Exit {
-    match start(&parts).await {
-        Ok(started) => follow(started, parts.signals).await,
-        Err(reason) => Exit::NotStarted(reason),
-    }
+    let started = match start(&parts).await {
+        Ok(started) => started,
+        Err(reason) => return Exit::NotStarted(reason),
+    };
+    let (group, reports) = (started.group.clone(), Arc::clone(&started.reports));
+    let exit = follow(started, parts.signals).await;
+    reports.end();
+    let Some(group) = group else { return exit };
+    let exit = match (exit, parts.context.function.memory) {
+        (Exit::Signal(_), Some(limit)) if group.was_exceeded() => Exit::MemoryExceeded(limit),
+        (exit, _) => exit,
+    };
+    group.remove().await;
+    exit
 }
 
 async fn start(parts: &ChildParts) -> Result<Started, String> {
     let context = &parts.context;
     let program = context.function.find_program(context.path())?;
+    let memory = context.function.memory;
+    let group = match memory.zip(context.memory_groups.as_ref()) {
+        Some((limit, groups)) => Some(Arc::new(groups.create(limit)?)),
+        None => None,
+    };
+    let memory = match (&group, memory) {
+        (Some(group), _) => group.path().as_os_str().to_owned(),
+        (None, Some(bytes)) => bytes.to_string().into(),
+        (None, None) => NO_LIMIT.into(),
+    };
     let prepare = async {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let (own, theirs) = std::os::unix::net::UnixStream::pair()?;
         own.set_nonblocking(true)?;
-        let memory = context.function.memory;
-        let memory = memory.map_or(NO_LIMIT.to_owned(), |bytes| bytes.to_string());
         let environment = context.environment(listener.local_addr()?);
         let log_stream_name = environment.get(OsStr::new(LOG_STREAM_NAME)).cloned();
         let mut supervisor = Command::new(OWN_PROGRAM)
@@ -96,6 +118,9 @@ async fn start(parts: &ChildParts) -> Result<Started, String> {
         let (stdout, stderr) = (stdout.into_owned_fd()?, stderr.into_owned_fd()?);
         let logs = Arc::new(Logs::new(Arc::clone(&context.name), stdout, stderr)?);
         let main = Arc::new(AtomicU32::new(0));
+        let reports =
+            EventReports::new(Arc::clone(&context.name), Arc::clone(&main), group.clone());
+        let reports = Arc::new(reports);
         let api = RuntimeApi {
             process: parts.id,
             context: Arc::clone(context),
@@ -103,6 +128,7 @@ async fn start(parts: &ChildParts) -> Result<Started, String> {
             logs: Arc::clone(&logs),
             supervisor: supervisor.id().unwrap_or_default(),
             main: Arc::clone(&main),
+            reports: Arc::clone(&reports),
             listener,
         };
         io::Result::Ok(Started {
@@ -112,6 +138,8 @@ async fn start(parts: &ChildParts) -> Result<Started, String> {
             api,
             main,
             log_stream_name: log_stream_name.unwrap_or_default(),
+            group,
+            reports,
         })
     };
     prepare.await.map_err(|error| error.to_string())
@@ -125,6 +153,8 @@ async fn follow(started: Started, signals: mpsc::UnboundedReceiver<u8>) -> Exit 
         api,
         main,
         log_stream_name,
+        group,
+        reports: _,
     } = started;
     let (reports, control) = control.into_split();
     let mut printing = pin!(logs.run().fuse());
@@ -143,6 +173,9 @@ async fn follow(started: Started, signals: mpsc::UnboundedReceiver<u8>) -> Exit 
     }
     drop(supervisor.wait().await);
     if matches!(exit, Exit::Lost) {
+        if let Some(group) = &group {
+            group.kill();
+        }
         kill_orphans(&log_stream_name.into()).await;
     }
     if !printing.is_terminated() {

@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 use aws_smithy_types::date_time::{DateTime, Format};
 use windlass_core::arn::Arn;
 
+use super::memory_groups::MemoryGroups;
 use super::settings::ProcessFunction;
 
 /// Its value is a random one for each process, and its descendants inherit it.
@@ -27,6 +28,8 @@ pub(super) struct Context {
     pub(super) timeout: Duration,
     /// What it inherits, and the variables of the file.
     pub(super) variables: BTreeMap<OsString, OsString>,
+    /// `None`: memory is limited by `RLIMIT_DATA`.
+    pub(super) memory_groups: Option<Arc<MemoryGroups>>,
 }
 
 impl Context {
@@ -54,8 +57,7 @@ impl Context {
         let mut set = |name: &str, value: String| {
             variables.insert(OsString::from(name), OsString::from(value));
         };
-        let mebibyte = 1024 * 1024;
-        let memory = self.function.memory.map(|bytes| bytes.div_ceil(mebibyte));
+        let memory = self.function.memory.map(mebibytes);
         let memory = memory.unwrap_or(DEFAULT_MEMORY);
         set("AWS_LAMBDA_RUNTIME_API", api.to_string());
         set("AWS_LAMBDA_FUNCTION_NAME", self.name.to_string());
@@ -76,6 +78,11 @@ impl Context {
         );
         variables
     }
+}
+
+/// Rounded up.
+pub(super) const fn mebibytes(bytes: u64) -> u64 {
+    bytes.div_ceil(1024 * 1024)
 }
 
 /// As on AWS: `2026/01/31/[$LATEST]` and 32 hexadecimal digits.
@@ -108,6 +115,7 @@ mod tests {
             arn: Arn::parse("arn:aws:lambda:us-east-1:000000000000:function:f").unwrap(),
             region: "us-east-1".to_owned(),
             timeout: Duration::from_secs(60),
+            memory_groups: None,
             variables: function.variables([("TZ".into(), "Asia/Tokyo".into())].into_iter()),
             function,
         };

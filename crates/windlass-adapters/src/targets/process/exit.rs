@@ -2,11 +2,15 @@
 
 use std::fmt;
 
+use super::context::mebibytes;
+
 /// How a process ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Exit {
     Status(i32),
     Signal(i32),
+    /// It was killed since it needed more memory than its limit, in bytes.
+    MemoryExceeded(u64),
     /// It could not be started, with the reason.
     NotStarted(String),
     /// Its supervisor ended without a report, and the process with it.
@@ -35,9 +39,24 @@ impl Exit {
     pub(super) fn message(&self) -> String {
         match self {
             Self::Status(0) => "Runtime exited without providing a reason".to_owned(),
-            Self::Status(_) | Self::Signal(_) | Self::NotStarted(_) | Self::Lost => {
-                format!("Runtime exited with error: {self}")
+            Self::Status(_)
+            | Self::Signal(_)
+            | Self::MemoryExceeded(_)
+            | Self::NotStarted(_)
+            | Self::Lost => format!("Runtime exited with error: {self}"),
+        }
+    }
+
+    /// What the log adds to it: AWS tells the function's caller no more.
+    pub(super) fn cause(&self) -> String {
+        match self {
+            Self::MemoryExceeded(limit) => {
+                format!(
+                    "; it needed more memory than its limit of {} MiB",
+                    mebibytes(*limit)
+                )
             }
+            Self::Status(_) | Self::Signal(_) | Self::NotStarted(_) | Self::Lost => String::new(),
         }
     }
 }
@@ -51,7 +70,7 @@ impl fmt::Display for Exit {
                 None => write!(f, "signal: signal {signal}"),
             },
             Self::NotStarted(reason) => f.write_str(reason),
-            Self::Lost => f.write_str("signal: killed"),
+            Self::MemoryExceeded(_) | Self::Lost => f.write_str("signal: killed"),
         }
     }
 }
@@ -67,11 +86,17 @@ mod tests {
             (Exit::Status(1), "Runtime exited with error: exit status 1"),
             (Exit::Signal(9), "Runtime exited with error: signal: killed"),
             (
+                Exit::MemoryExceeded(64 << 20),
+                "Runtime exited with error: signal: killed",
+            ),
+            (
                 Exit::Signal(40),
                 "Runtime exited with error: signal: signal 40",
             ),
         ] {
             assert_eq!(exit.message(), message);
         }
+        let cause = Exit::MemoryExceeded(64 << 20).cause();
+        assert_eq!(cause, "; it needed more memory than its limit of 64 MiB");
     }
 }

@@ -21,6 +21,8 @@ pub(super) enum Message {
         invocation: Invocation,
         reply: oneshot::Sender<Outcome>,
     },
+    /// An event is likely to follow.
+    Expect,
     Cancel(InvocationId),
     /// A process asks for an event. Without a reply its request has been replaced by another one, or
     /// it is asked to end.

@@ -9,12 +9,13 @@
 
 mod child;
 mod context;
+mod event_reports;
 mod exit;
 mod logs;
+mod memory_groups;
 mod messages;
 mod peer;
 mod pool;
-
 mod process_tree;
 mod protocol;
 mod runtime_api;
@@ -22,6 +23,7 @@ mod settings;
 mod supervisor;
 mod target;
 
+pub use memory_groups::MemoryGroups;
 pub use settings::ProcessFunction;
 pub use supervisor::{LAUNCHER_COMMAND, SUPERVISOR_COMMAND, launch, supervise};
 pub use target::{ProcessTarget, ProcessTargetParts};

@@ -143,6 +143,7 @@ impl Pool {
                 self.invocations.insert(id, pending);
                 self.input(ProcessInput::Invoke(id));
             }
+            Message::Expect => self.input(ProcessInput::Expect),
             Message::Cancel(id) => {
                 self.input(ProcessInput::Cancel(id));
                 let is_in_hand = self.is_in_hand(id);
@@ -232,20 +233,22 @@ impl Pool {
         if let Some(invocation) = self.machine.in_hand(id)
             && let Some(pending) = self.invocations.get_mut(&invocation)
         {
-            let message = exit.message();
+            let (message, cause) = (exit.message(), exit.cause());
             tracing::warn!(
                 function = &*self.context.name,
                 request_id = &*pending.request_id,
-                "{message}"
+                "{message}{cause}"
             );
             pending.outcome = Some(failed(
                 &format!("Runtime.ExitError: {message}"),
                 &pending.request_id,
             ));
         } else if is_starting {
-            self.start_failed(&format!("{exit} before it asked for an event"));
+            let cause = exit.cause();
+            self.start_failed(&format!("{exit} before it asked for an event{cause}"));
         } else {
-            tracing::debug!(function = &*self.context.name, process = %id, %exit, "process ended");
+            let function = &*self.context.name;
+            tracing::debug!(function, process = %id, %exit, "process ended{}", exit.cause());
         }
         self.processes.remove(&id);
         self.input(ProcessInput::Exited(id));

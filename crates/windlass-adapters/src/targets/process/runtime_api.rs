@@ -8,7 +8,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context as TaskContext, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
@@ -25,6 +25,7 @@ use windlass_core::outcome::Outcome;
 use windlass_core::process::ProcessId;
 
 use super::context::Context;
+use super::event_reports::EventReports;
 use super::logs::Logs;
 use super::messages::{Given, Message, NextEvent, Sender, TakenGuard};
 use super::peer::is_descendant;
@@ -32,7 +33,7 @@ use super::pool::{failed, response_of};
 use crate::targets::MAX_RESPONSE_BYTES;
 use crate::targets::pool::EventBody;
 use crate::targets::response::error_kind;
-use crate::targets::response_walker::{Reads, ResponseWalker};
+use crate::targets::response_walker::ResponseWalker;
 
 const PREFIX: &str = "/2018-06-01/runtime/";
 
@@ -54,6 +55,7 @@ pub(super) struct RuntimeApi {
     pub(super) supervisor: u32,
     /// Pid of the process; 0 while it is unknown.
     pub(super) main: Arc<AtomicU32>,
+    pub(super) reports: Arc<EventReports>,
     pub(super) listener: TcpListener,
 }
 
@@ -63,15 +65,7 @@ struct Handler {
     context: Arc<Context>,
     pool: Sender,
     logs: Arc<Logs>,
-    main: Arc<AtomicU32>,
-    given: std::sync::Mutex<Option<GivenEvent>>,
-}
-
-/// The last event that was given.
-struct GivenEvent {
-    request_id: Arc<str>,
-    at: Instant,
-    reads: Option<Reads>,
+    reports: Arc<EventReports>,
 }
 
 type Answer = Response<Either<GivenBody, Full<Bytes>>>;
@@ -98,8 +92,7 @@ impl RuntimeApi {
             context: Arc::clone(&self.context),
             pool: self.pool,
             logs: self.logs,
-            main: Arc::clone(&self.main),
-            given: std::sync::Mutex::default(),
+            reports: self.reports,
         });
         let mut connections = JoinSet::new();
         loop {
@@ -198,16 +191,7 @@ impl Handler {
             guard,
         } = given;
         self.logs.set_request(Some(Arc::clone(&request_id)));
-        tracing::debug!(
-            function = &*self.context.name,
-            request_id = &*request_id,
-            "START"
-        );
-        *self.given() = Some(GivenEvent {
-            request_id: Arc::clone(&request_id),
-            at: Instant::now(),
-            reads,
-        });
+        self.reports.start(Arc::clone(&request_id), reads);
         let mut response = Response::new(Either::Left(GivenBody {
             event: EventBody::from(event),
             guard,
@@ -302,35 +286,13 @@ impl Handler {
             );
         }
         self.logs.set_request(None);
-        self.report(id);
+        self.reports.end();
         accepted()
-    }
-
-    fn report(&self, request_id: &str) {
-        let Some(given) = self.given().take() else {
-            return;
-        };
-        if !tracing::enabled!(tracing::Level::DEBUG) {
-            return;
-        }
-        let function = &*self.context.name;
-        let duration = given.at.elapsed();
-        let max_memory_kib = max_memory(self.main.load(Ordering::Relaxed));
-        tracing::debug!(function, request_id, "END");
-        tracing::debug!(function, request_id, ?duration, max_memory_kib, "REPORT");
     }
 
     /// What reads the response to an event, if its mapping asks for it.
     fn walker(&self, request_id: &str) -> Option<ResponseWalker> {
-        let given = self.given();
-        let given = given.as_ref().filter(|it| *it.request_id == *request_id);
-        given?.reads.map(ResponseWalker::new)
-    }
-
-    fn given(&self) -> std::sync::MutexGuard<'_, Option<GivenEvent>> {
-        self.given
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.reports.reads(request_id).map(ResponseWalker::new)
     }
 }
 
@@ -434,11 +396,4 @@ fn trace_id() -> String {
         "Root=1-{seconds:08x}-{};Parent={parent:016x};Sampled=0",
         &random[..24]
     )
-}
-
-/// The most memory that a process has had, in KiB.
-fn max_memory(pid: u32) -> Option<u64> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let line = status.lines().find_map(|it| it.strip_prefix("VmHWM:"))?;
-    line.split_ascii_whitespace().next()?.parse().ok()
 }

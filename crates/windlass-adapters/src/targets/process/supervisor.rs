@@ -13,13 +13,15 @@ use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::process::{
     Pid, Resource, Rlimit, Signal, WaitId, WaitIdOptions, WaitOptions, WaitStatus,
 };
 
+use super::memory_groups::MemoryGroup;
 use super::process_tree::{KILL_INTERVAL, descendants, kill_all};
 use super::protocol::{KILL, Report, TERMINATE};
 
@@ -32,16 +34,17 @@ pub const LAUNCHER_COMMAND: &str = "launch-function";
 /// The program itself, also if its file was replaced or deleted meanwhile.
 pub(super) const OWN_PROGRAM: &str = "/proc/self/exe";
 
-/// In place of a limit.
+/// In place of a limit, which is a number of bytes or the directory of a group.
 pub(super) const NO_LIMIT: &str = "-";
 
 /// Exit status of a shell for a program that cannot be started.
 const CANNOT_START: u8 = 127;
 
-/// The process that a supervisor has started.
-#[derive(Debug)]
+/// The process that a supervisor starts.
+#[derive(Debug, Default)]
 struct Main {
-    pid: Pid,
+    /// `None` until it was started.
+    pid: Option<Pid>,
     /// `None` until it was reaped; after that its pid may belong to another process.
     status: Option<WaitStatus>,
 }
@@ -59,44 +62,59 @@ fn try_supervise(arguments: impl Iterator<Item = OsString>) -> io::Result<()> {
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
     // A signal to the daemon's group does not reach the supervisor.
     rustix::process::setsid()?;
-    let mut control = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
+    let control = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
+    let obeying = control.try_clone()?;
+    let main = Arc::new(Mutex::new(Main::default()));
+    let of_thread = Arc::clone(&main);
+    // From now on nothing is left behind, whenever the daemon ends.
+    std::thread::Builder::new().spawn(move || obey(&obeying, &of_thread))?;
+    // This thread starts it: when a thread ends, what it started has lost its parent.
+    let pid = start_main(&main, arguments)?;
+    // The daemon may have ended; the other thread sees to that.
+    tell(&control, Report::Started { pid });
+    let status = reap(&main);
+    tell(
+        &control,
+        match (status.exit_status(), status.terminating_signal()) {
+            (Some(status), _) => Report::Exited { status },
+            (None, signal) => Report::Signaled {
+                signal: signal.unwrap_or(Signal::KILL.as_raw()),
+            },
+        },
+    );
+    Ok(())
+}
+
+fn start_main(main: &Mutex<Main>, arguments: impl Iterator<Item = OsString>) -> io::Result<u32> {
+    // A request to end it waits until it was started.
+    let mut main = main.lock().unwrap_or_else(PoisonError::into_inner);
     let child = Command::new(OWN_PROGRAM)
         .arg(LAUNCHER_COMMAND)
         .arg(std::process::id().to_string())
         .args(arguments)
         .stdin(Stdio::null())
         .spawn()?;
-    let pid = Pid::from_child(&child);
-    let main = Mutex::new(Main { pid, status: None });
-    control.write_all(Report::Started { pid: child.id() }.to_line().as_bytes())?;
-    std::thread::scope(|scope| {
-        let obeying = control.try_clone();
-        scope.spawn(|| obey(obeying, &main));
-        let status = reap(&main);
-        let report = match (status.exit_status(), status.terminating_signal()) {
-            (Some(status), _) => Report::Exited { status },
-            (None, signal) => Report::Signaled {
-                signal: signal.unwrap_or(Signal::KILL.as_raw()),
-            },
-        };
-        let told = control.write_all(report.to_line().as_bytes());
-        // The other thread may wait for the daemon: it ends with the process.
-        std::process::exit(i32::from(told.is_err()));
-    })
+    main.pid = Some(Pid::from_child(&child));
+    Ok(child.id())
+}
+
+fn tell(mut control: &UnixStream, report: Report) {
+    drop(control.write_all(report.to_line().as_bytes()));
 }
 
 /// Does what the daemon asks for, until it asks for the end or is gone.
-fn obey(control: io::Result<UnixStream>, main: &Mutex<Main>) {
+fn obey(mut control: &UnixStream, main: &Mutex<Main>) {
     let mut byte = [0];
-    while let Ok(control) = &control
-        && matches!((&*control).read(&mut byte), Ok(1))
-        && byte != [KILL]
-    {
+    while matches!(control.read(&mut byte), Ok(1)) && byte != [KILL] {
         if byte == [TERMINATE] {
             let main = main.lock().unwrap_or_else(PoisonError::into_inner);
-            if main.status.is_none() {
+            if let Main {
+                pid: Some(pid),
+                status: None,
+            } = *main
+            {
                 // It may have ended.
-                rustix::process::kill_process(main.pid, Signal::TERM).ok();
+                rustix::process::kill_process(pid, Signal::TERM).ok();
             }
         }
     }
@@ -114,7 +132,7 @@ fn reap(main: &Mutex<Main>) -> WaitStatus {
         let ended = rustix::process::waitid(WaitId::All, options);
         let mut main = main.lock().unwrap_or_else(PoisonError::into_inner);
         while let Ok(Some((pid, status))) = rustix::process::wait(WaitOptions::NOHANG) {
-            if pid == main.pid {
+            if Some(pid) == main.pid {
                 main.status = Some(status);
             }
         }
@@ -135,8 +153,8 @@ fn kill_descendants() {
     kill_all(descendants(std::process::id()));
 }
 
-/// Becomes the program of a function. `arguments`: the pid of the supervisor, the limit of memory in
-/// bytes, the program and its arguments.
+/// Becomes the program of a function. `arguments`: the pid of the supervisor, the limit of memory,
+/// the program and its arguments.
 pub fn launch(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     let arguments: Vec<OsString> = arguments.collect();
     let [parent, memory, program, arguments @ ..] = &arguments[..] else {
@@ -163,7 +181,9 @@ fn try_launch(
         return Err(io::Error::other("its supervisor has ended"));
     }
     rustix::process::setsid()?;
-    if memory != NO_LIMIT {
+    if memory.as_encoded_bytes().starts_with(b"/") {
+        MemoryGroup::join(Path::new(memory))?;
+    } else if memory != NO_LIMIT {
         let bytes = memory.to_str().and_then(|text| text.parse().ok());
         let bytes = bytes.ok_or_else(|| io::Error::other("its limit of memory is not a number"))?;
         let limit = Rlimit {

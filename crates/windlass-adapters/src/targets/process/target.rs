@@ -15,6 +15,7 @@ use windlass_engine::ports::{Invocation, Target};
 use windlass_engine::status::FunctionProcesses;
 
 use super::context::Context;
+use super::memory_groups::MemoryGroups;
 use super::messages::{Message, Sender};
 use super::pool::Pool;
 use super::settings::ProcessFunction;
@@ -36,6 +37,8 @@ pub struct ProcessTargetParts {
     pub region: String,
     pub function: ProcessFunction,
     pub timeout: Duration,
+    /// `None`: memory is limited by `RLIMIT_DATA`.
+    pub memory_groups: Option<Arc<MemoryGroups>>,
     pub clock: Clock,
     pub status: Arc<FunctionProcesses>,
 }
@@ -58,6 +61,7 @@ impl ProcessTarget {
             region: parts.region,
             timeout: parts.timeout,
             variables,
+            memory_groups: parts.memory_groups,
             function: parts.function,
         });
         let (pool, sender) = Pool::new(Arc::clone(&context), parts.clock, parts.status);
@@ -113,6 +117,11 @@ impl Target for ProcessTarget {
         guard.is_done = true;
         // Without an answer the pool has stopped.
         outcome.unwrap_or(not_invoked(Fault::Transient))
+    }
+
+    fn prepare(&self) {
+        // Without a task the pool has stopped.
+        drop(self.pool.send(Message::Expect));
     }
 
     fn concurrency(&self) -> Option<usize> {

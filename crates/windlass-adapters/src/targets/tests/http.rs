@@ -382,7 +382,7 @@ async fn an_event_of_several_pieces_arrives_as_one() {
     };
     let (function, again) = (signed(), signed());
     let event = event_of_several_pieces();
-    assert_eq!(event.pieces().len(), 7);
+    assert_eq!(event.pieces().len(), 5);
     let received = request_of(function, &mut server, event.clone()).await;
     assert_eq!(received.body, event.to_bytes());
     assert_eq!(

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use aws_sdk_lambda::Client;
 use aws_sdk_lambda::config::{BehaviorVersion, Credentials, Region};
 use aws_smithy_types::retry::RetryConfig;
 use tokio::net::TcpListener;
@@ -16,6 +15,7 @@ use super::server::{Act, Server, response};
 use super::{
     MINUTE, error, invocation, invocation_of_items, not_invoked, outcome_of, reported, throttled,
 };
+use crate::aws::Lambda;
 use crate::targets::{LambdaTarget, MAX_RESPONSE_BYTES, find_function};
 use crate::tests::test_http::{Ending, TestHttp};
 
@@ -267,14 +267,14 @@ async fn a_function_whose_timeout_cannot_be_read_may_take_the_longest_possible_t
 }
 
 /// A client that uses the network.
-fn client(address: &str) -> Client {
+fn client(address: &str) -> Lambda {
     let config = aws_sdk_lambda::Config::builder()
         .behavior_version(BehaviorVersion::latest())
         .region(Region::new("us-east-1"))
         .credentials_provider(Credentials::new("id", "secret", None, None, "test"))
         .retry_config(RetryConfig::standard())
         .endpoint_url(format!("http://{address}"));
-    Client::from_conf(config.build())
+    Lambda::new(config.build())
 }
 
 #[tokio::test]

@@ -113,6 +113,7 @@ async fn call_source(url: &str, ca_bundle: Option<CaBundle>) -> PortError {
         endpoints: BTreeMap::from([(Service::Kinesis, url.to_owned())]),
         placeholder_credentials: true,
         ca_bundle,
+        ..AwsSettings::default()
     })
     .await;
     let source = SourceArn::parse("arn:aws:kinesis:us-east-1:000000000000:stream/s").unwrap();

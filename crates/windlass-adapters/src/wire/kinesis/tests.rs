@@ -1,5 +1,6 @@
 //! Pages of GetRecords and of subscriptions, and what they leave out.
 
+use windlass_core::event::Event;
 use windlass_core::record::Record;
 
 use super::*;
@@ -9,7 +10,7 @@ use crate::wire::streaming_parser::parse_pieces;
 const READ_AT: Timestamp = Timestamp::from_millis(1_500_000_000_000);
 
 fn parse(body: &[u8], max_bytes: usize) -> Result<GetRecordsResponse, WireError> {
-    let (template, estimate) = (template(), PageEstimate::default());
+    let (template, estimate) = (template(), PageEstimate::new(1));
     let parser = GetRecordsParser::new(&template, &estimate, body.len(), max_bytes, READ_AT);
     parse_pieces(&[body], parser)
 }
@@ -152,8 +153,8 @@ fn a_page_is_truncated_where_there_is_no_more_room() {
     let length = parse(body, usize::MAX).unwrap().records[0].event_len();
     for (max_bytes, expected) in [
         (1, (1, true)),
-        (length, (1, true)),
-        (length + 1, (2, true)),
+        (length + 1, (1, true)),
+        (length + 2, (2, true)),
         (3 * length, (3, false)),
     ] {
         let response = parse(body, max_bytes).unwrap();
@@ -162,7 +163,7 @@ fn a_page_is_truncated_where_there_is_no_more_room() {
 }
 
 fn parse_apart(body: &str, position: &Position, max_bytes: usize) -> GetRecordsResponse {
-    let (template, estimate) = (template(), PageEstimate::default());
+    let (template, estimate) = (template(), PageEstimate::new(1));
     let parser = GetRecordsParser::new(&template, &estimate, body.len(), max_bytes, READ_AT);
     parse_pieces(&[body.as_bytes()], parser.taking_apart(position, None)).unwrap()
 }
@@ -170,7 +171,7 @@ fn parse_apart(body: &str, position: &Position, max_bytes: usize) -> GetRecordsR
 /// The pages of a body for which there is room of `max_bytes` at a time, each without what the page
 /// before it has left out.
 fn parse_rest_by_rest(body: &str, piece: usize, max_bytes: usize) -> Vec<GetRecordsResponse> {
-    let (template, estimate) = (template(), PageEstimate::default());
+    let (template, estimate) = (template(), PageEstimate::new(1));
     let mut pages: Vec<GetRecordsResponse> = Vec::new();
     let mut rest = Some(Bytes::copy_from_slice(body.as_bytes()));
     while let Some(text) = rest {
@@ -322,7 +323,7 @@ fn what_is_left_out_after_a_record_without_a_number_or_has_no_end_is_not_kept() 
     let unreadable = written(7, "k", "!", "");
     let without_number = good.replace("\"6\"", "6");
     let without_end = good.replace("}", "!}");
-    let (template, estimate) = (template(), PageEstimate::default());
+    let (template, estimate) = (template(), PageEstimate::new(1));
     for (records, is_kept) in [
         ([&good, &good, &good], true),
         ([&good, &good, &unreadable], true),
@@ -343,7 +344,7 @@ fn what_is_left_out_after_a_record_without_a_number_or_has_no_end_is_not_kept() 
 fn records_of_an_aggregate_whose_keys_belong_to_other_shards_are_like_the_others() {
     let (whole, _) = with_and_without_aggregate("");
     let expected = parse_apart(&whole, &Position::TrimHorizon, usize::MAX).records;
-    let (template, estimate) = (template(), PageEstimate::default());
+    let (template, estimate) = (template(), PageEstimate::new(1));
     // The explicit hash key of the inner records is 7.
     for (hash_keys, is_outside) in [
         (None, false),
@@ -374,5 +375,32 @@ fn an_empty_response_is_not_the_end_of_a_shard() {
     assert!(!no_children.has_children);
     for body in ["{}", "", r#"{"Records":[{}"#] {
         assert!(parse(body).is_err(), "{body}");
+    }
+}
+
+#[test]
+fn the_events_of_a_lane_are_sent_in_few_pieces_and_the_records_keep_their_order() {
+    const LANES: usize = 10;
+    let data = STANDARD.encode_to_string([7; 1_000]);
+    let records: Vec<String> = (0..1_000)
+        .map(|number| {
+            format!(r#"{{"Data":"{data}","PartitionKey":"{number}","SequenceNumber":"{number}"}}"#)
+        })
+        .collect();
+    let body = body(&records);
+    let [one, ten] = [1, LANES].map(|n_lanes| {
+        let (template, estimate) = (template(), PageEstimate::new(n_lanes));
+        let parser = GetRecordsParser::new(&template, &estimate, body.len(), usize::MAX, READ_AT);
+        parse_pieces(&[body.as_bytes()], parser).unwrap().records
+    });
+    assert_eq!(one, ten);
+    for lane in 0..LANES {
+        let of_lane = |records: &[Record]| -> Vec<Record> {
+            let records = records.iter().filter(|it| it.key().lane(LANES) == lane);
+            records.cloned().collect()
+        };
+        let [of_one, of_ten] = [&one, &ten].map(|records| Event::of_records(&of_lane(records)));
+        assert_eq!(of_one.to_bytes(), of_ten.to_bytes());
+        assert!((3..=12).contains(&of_ten.pieces().len()), "{of_ten:?}");
     }
 }
