@@ -20,6 +20,7 @@ const GROUPS: &[&str] = &[
     include_str!("../openapi/seek.json"),
     include_str!("../openapi/replays.json"),
     include_str!("../openapi/redrive.json"),
+    include_str!("../openapi/apply.json"),
 ];
 
 static DOCUMENT: LazyLock<Value> = LazyLock::new(document);

@@ -22,6 +22,7 @@ mod retries;
 mod rounds;
 mod seek;
 mod slots;
+mod states;
 mod status;
 mod trouble;
 mod windows;
