@@ -66,6 +66,7 @@ use windlass_tests::signature::{Signature, keys};
 mod clocks;
 mod document;
 mod history;
+mod mutations;
 mod permissions;
 
 type Failure = Box<dyn Error>;
@@ -303,9 +304,25 @@ impl Exchange {
                 self.hide(&mut json);
                 shown.push_str(&collapse(&format!("{json:#}\n")));
             }
-            Err(_) => shown.push_str(&String::from_utf8_lossy(body)),
+            Err(_) => {
+                for line in String::from_utf8_lossy(body).lines() {
+                    shown.push_str(&self.shown_line(line));
+                    shown.push('\n');
+                }
+            }
         }
         Ok(shown)
+    }
+
+    /// A line of the answer of a job, or of text.
+    fn shown_line(&mut self, line: &str) -> String {
+        match serde_json::from_str::<Value>(line) {
+            Ok(mut json) => {
+                self.hide(&mut json);
+                json.to_string()
+            }
+            Err(_) => line.to_owned(),
+        }
     }
 
     /// Compares a response of windlass's own API with the document that describes it. Those to callers

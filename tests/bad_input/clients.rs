@@ -1,11 +1,8 @@
 //! Client commands against servers that are not a daemon, or that disappear.
 
-use std::net::{Ipv4Addr, SocketAddr};
 use std::process::Stdio;
 
-use serde_json::json;
 use tokio::io::{AsyncBufReadExt, BufReader};
-use windlass_emulator::Emulator;
 use windlass_tests::daemon::{self, Daemon};
 use windlass_tests::temp_dir::TempDir;
 
@@ -78,80 +75,6 @@ async fn a_daemon_that_is_restarted_while_it_is_watched() {
     drop(lines);
     let ended = tokio::time::timeout(TIMEOUT, watching.wait()).await;
     assert!(ended.expect("it exits").unwrap().success());
-}
-
-#[tokio::test]
-async fn a_file_is_applied_completely_or_not_at_all() {
-    let dir = TempDir::new("apply");
-    let config = format!(
-        "store: sqlite:{}\nfunctions: {{f: {{url: 'http://127.0.0.1:9'}}}}\n\
-         aws: {{endpoints: {{sqs: 'ENDPOINT'}}}}\n",
-        dir.path().join("store").display()
-    );
-    let emulator = Emulator::start(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
-    let emulator = emulator.await.unwrap();
-    let queue = emulator.sqs().create_queue("jobs", &[]).unwrap();
-    let config = config.replace("ENDPOINT", &emulator.endpoint());
-    let daemon = Daemon::start(dir.path(), &config).await.unwrap();
-    let file = dir.path().join("list.yaml");
-    let apply = async |text: &str, code: i32, says: &[&str]| {
-        std::fs::write(&file, text).unwrap();
-        let arguments = [
-            "mappings",
-            "apply",
-            "-o",
-            "json",
-            "--endpoint",
-            &daemon.endpoint,
-            "-f",
-            "list.yaml",
-        ];
-        let ended = run(dir.path(), &arguments).await;
-        ended.assert(code, says);
-    };
-    let mappings = async || {
-        let path = "/2015-03-31/event-source-mappings/";
-        let (_, list) = daemon.call("GET", path, None).await.unwrap();
-        list["EventSourceMappings"].as_array().unwrap().clone()
-    };
-    // An error in the second mapping is reported before the first is sent.
-    let one = format!("- FunctionName: f\n  EventSourceArn: {queue}\n");
-    let two = format!("{one}  BatchSize: 5\n- FunctionName: f\n  EventSourceArn: nothing\n");
-    apply(&two, FAILED, &["list.yaml: mapping 2: EventSourceArn: "]).await;
-    assert_eq!(mappings().await.len(), 0);
-
-    let five = format!("{one}  BatchSize: 5\n");
-    apply(&five, 0, &["\"BatchSize\": 5"]).await;
-    let uuid = mappings().await[0]["UUID"].as_str().unwrap().to_owned();
-    daemon.wait_for_state(&uuid, "Enabled").await.unwrap();
-    let first = mappings().await;
-    apply(&five, 0, &["\"BatchSize\": 5"]).await;
-    let again = mappings().await;
-    assert_eq!(first[0]["LastModified"], again[0]["LastModified"]);
-
-    // A member that was removed from the file is reset to its default.
-    apply(&one, 0, &["\"BatchSize\": 10"]).await;
-    assert_ne!(
-        first[0]["LastModified"],
-        mappings().await[0]["LastModified"]
-    );
-
-    // Tags are changed without a change of the mapping, where the file has some.
-    let revision = mappings().await[0]["LastModified"].clone();
-    let path = mappings().await[0]["EventSourceMappingArn"].clone();
-    let path = format!("/2017-03-31/tags/{}", path.as_str().unwrap());
-    for (tags, expected) in [
-        ("{a: '1', b: '2'}", json!({"a": "1", "b": "2"})),
-        ("{b: '3', c: d e}", json!({"b": "3", "c": "d e"})),
-        ("null", json!({"b": "3", "c": "d e"})),
-        ("{}", json!({})),
-    ] {
-        apply(&format!("{one}  Tags: {tags}\n"), 0, &[]).await;
-        let (_, shown) = daemon.call("GET", &path, None).await.unwrap();
-        assert_eq!(shown["Tags"], expected);
-        assert_eq!(mappings().await[0]["LastModified"], revision);
-    }
-    daemon.stop().await.unwrap();
 }
 
 /// The variables that say who a command is, in the order of the arrays below.

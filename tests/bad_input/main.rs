@@ -15,6 +15,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use windlass_tests::daemon;
 
+mod apply;
 mod clients;
 mod configuration;
 mod dead_letters;
@@ -30,6 +31,7 @@ mod redrive;
 mod responses;
 mod roles;
 mod shards;
+mod states;
 mod store;
 mod tls;
 

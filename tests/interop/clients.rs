@@ -21,7 +21,12 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 pub(crate) struct Cli<'a> {
     pub(crate) program: &'a str,
     pub(crate) daemon: &'a Daemon,
+    /// The access key with its secret.
+    pub(crate) key: (&'a str, &'a str),
 }
+
+/// For a daemon that asks for none.
+pub(crate) const ANY_KEY: (&str, &str) = ("test", "test");
 
 impl Cli<'_> {
     /// Runs `aws lambda` and returns its output.
@@ -43,9 +48,12 @@ impl Cli<'_> {
         Ok(output)
     }
 
-    async fn run(&self, arguments: &[&str]) -> anyhow::Result<(Option<i32>, String)> {
+    /// Returns the exit code and the output.
+    pub(crate) async fn run(&self, arguments: &[&str]) -> anyhow::Result<(Option<i32>, String)> {
         let mut command = client(self.program);
         command
+            .env("AWS_ACCESS_KEY_ID", self.key.0)
+            .env("AWS_SECRET_ACCESS_KEY", self.key.1)
             .args([
                 "--endpoint-url",
                 &self.daemon.endpoint,
@@ -71,8 +79,8 @@ pub(crate) fn client(program: &str) -> Command {
         }
     }
     command
-        .env("AWS_ACCESS_KEY_ID", "test")
-        .env("AWS_SECRET_ACCESS_KEY", "test")
+        .env("AWS_ACCESS_KEY_ID", ANY_KEY.0)
+        .env("AWS_SECRET_ACCESS_KEY", ANY_KEY.1)
         .env("AWS_DEFAULT_REGION", "us-east-1")
         .env("AWS_CONFIG_FILE", "/dev/null")
         .env("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
@@ -99,6 +107,7 @@ async fn by_the_cli() -> anyhow::Result<()> {
     let cli = Cli {
         program: servers.aws_cli(),
         daemon: &daemon,
+        key: ANY_KEY,
     };
     let producer = Producer {
         aws: &aws,

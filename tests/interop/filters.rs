@@ -193,6 +193,7 @@ async fn changing_filters() -> anyhow::Result<()> {
     let cli = Cli {
         program: servers.aws_cli(),
         daemon: &daemon,
+        key: crate::clients::ANY_KEY,
     };
     let keep = filters(&[r#"{"data": {"kind": ["keep"]}}"#]);
     let create = [

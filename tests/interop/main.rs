@@ -16,6 +16,7 @@ mod kinesis_lanes;
 mod kinesis_recreated;
 mod kinesis_resharding;
 mod kinesis_windows;
+mod lifecycle;
 mod numbered;
 mod outage;
 mod parks;

@@ -8,20 +8,25 @@ use serde_json::Value;
 use uuid::Uuid;
 use windlass_core::arn::{Arn, ArnScope, SourceKind};
 use windlass_core::function::FunctionName;
-use windlass_core::mapping::{Change, DesiredState, MappingId, MappingRow, Revision, latest};
+use windlass_core::mapping::{
+    Change, DesiredState, MappingId, MappingRow, Origin, Revision, latest,
+};
 use windlass_core::outcome::{Fault, Swap};
 use windlass_core::spec::MappingSpec;
 use windlass_core::time::Timestamp;
 use windlass_core::validate::{self, Checked};
 use windlass_engine::clock::Clock;
-use windlass_engine::ports::{FunctionLookup, QueueDefaults, ResourceLookup, Store, chain};
+use windlass_engine::ports::{
+    FunctionFilter, FunctionLookup, MappingFilter, QueueDefaults, ResourceLookup, Store, chain,
+};
 use windlass_engine::status::StatusBoard;
 use windlass_engine::supervisor::{Operator, Wakeup};
 
 use crate::errors::{ApiError, Code};
 use crate::history::mapping_line;
+use crate::pagination::Page;
 use crate::problems::{MappingProblems, UncheckedFunction};
-use crate::{pagination, permissions, rendering};
+use crate::{permissions, rendering};
 
 /// Attempts at a conditional write before it fails as contended.
 pub(crate) const WRITE_ATTEMPTS: usize = 10;
@@ -95,6 +100,15 @@ impl Control {
 
     pub(crate) async fn create(&self, spec: &MappingSpec, who: &str) -> Result<Value, ApiError> {
         let checked = validate::create(spec, self.parts.clock.wall())?;
+        self.create_checked(checked, Origin::Api, who).await
+    }
+
+    pub(crate) async fn create_checked(
+        &self,
+        checked: Checked,
+        origin: Origin,
+        who: &str,
+    ) -> Result<Value, ApiError> {
         let (function_arn, unchecked) = self.function(&checked.function).await?;
         let answered = self.check_source_exists(&checked).await?;
         let enabled = checked.enabled != Some(false);
@@ -114,7 +128,7 @@ impl Control {
             change: Change::Created,
             created: latest(answered, now),
             last_modified: now,
-            from_config: false,
+            origin,
         };
         self.check_permissions(&row, None).await?;
         let line = mapping_line(now, who, None, &row);
@@ -153,12 +167,28 @@ impl Control {
         let (source, function) = (event_source_arn.as_deref(), function_name.as_deref());
         let function = validate::list(source, function, max_items.as_deref())?;
         let function = function.map(|name| name.resolve(&self.parts.home));
-        let mut rows = self.store().mappings().await?;
-        rows.retain(|row| {
-            let of_source = source.is_none_or(|arn| row.source.as_str() == arn);
-            of_source && function.as_ref().is_none_or(|arn| self.invokes(row, arn))
-        });
-        let (page, next) = pagination::page(rows, marker.as_deref(), max_items.as_deref())?;
+        let mut page = Page::new(marker.as_deref(), max_items.as_deref())?;
+        let filter = MappingFilter {
+            source: event_source_arn.clone(),
+            function: function.as_ref().map(|arn| FunctionFilter {
+                name: FunctionName::parse(arn.as_str()).map_or_else(String::new, |it| it.name),
+                arn: arn.clone(),
+            }),
+        };
+        while 0 < page.room() {
+            let limit = page.room();
+            let rows = self.store().mappings_after(page.after(), &filter, limit);
+            let rows = rows.await?;
+            let is_last = rows.len() < limit;
+            for row in rows {
+                let is_wanted = function.as_ref().is_none_or(|arn| self.invokes(&row, arn));
+                page.push(row, is_wanted);
+            }
+            if is_last {
+                break;
+            }
+        }
+        let (page, next) = page.finish();
         Ok((page.iter().map(|row| self.shown(row)).collect(), next))
     }
 
@@ -207,11 +237,7 @@ impl Control {
             if current.desired == DesiredState::Deleted || is_updating {
                 return Err(in_use("delete"));
             }
-            let next = MappingRow {
-                desired: DesiredState::Deleted,
-                change: Change::Deleted,
-                ..current.next_revision(self.parts.clock.wall())
-            };
+            let next = current.deleted(self.parts.clock.wall());
             let line = mapping_line(next.last_modified, who, Some(&current), &next);
             let put = self
                 .store()
@@ -346,7 +372,7 @@ impl Control {
     }
 
     /// Refuses a mapping if a call is denied that it needs, and that `current` did not need.
-    async fn check_permissions(
+    pub(crate) async fn check_permissions(
         &self,
         row: &MappingRow,
         current: Option<&MappingRow>,

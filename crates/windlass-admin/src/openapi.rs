@@ -21,6 +21,7 @@ const GROUPS: &[&str] = &[
     include_str!("../openapi/skip.json"),
     include_str!("../openapi/replays.json"),
     include_str!("../openapi/redrive.json"),
+    include_str!("../openapi/apply.json"),
 ];
 
 static DOCUMENT: LazyLock<Value> = LazyLock::new(document);

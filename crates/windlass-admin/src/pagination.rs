@@ -9,26 +9,53 @@ use crate::errors::ApiError;
 /// Whatever `MaxItems` requests.
 const MAX_PAGE_SIZE: usize = 100;
 
-/// One page, and the marker of the next.
-pub(crate) fn page(
+/// A page while it is gathered.
+pub(crate) struct Page {
+    size: usize,
+    after: Option<MappingId>,
+    /// One more than the page has tells that there is another.
     rows: Vec<MappingRow>,
-    marker: Option<&str>,
-    max_items: Option<&str>,
-) -> Result<(Vec<MappingRow>, Option<String>), ApiError> {
-    let size = max_items.and_then(|text| text.parse().ok());
-    let size = size.unwrap_or(MAX_PAGE_SIZE).clamp(1, MAX_PAGE_SIZE);
-    let after = marker
-        .filter(|text| !text.is_empty())
-        .map(last_shown)
-        .transpose()?;
-    let rest = rows
-        .into_iter()
-        .filter(|row| after.as_ref().is_none_or(|after| *after < row.id));
-    let mut page: Vec<MappingRow> = rest.take(size + 1).collect();
-    let more = size < page.len();
-    page.truncate(size);
-    let next = page.last().filter(|_| more).map(|row| row.id.to_string());
-    Ok((page, next))
+}
+
+impl Page {
+    pub(crate) fn new(marker: Option<&str>, max_items: Option<&str>) -> Result<Self, ApiError> {
+        let size = max_items.and_then(|text| text.parse().ok());
+        Ok(Self {
+            size: size.unwrap_or(MAX_PAGE_SIZE).clamp(1, MAX_PAGE_SIZE),
+            after: marker
+                .filter(|text| !text.is_empty())
+                .map(last_shown)
+                .transpose()?,
+            rows: Vec::new(),
+        })
+    }
+
+    /// The id after which rows are added.
+    pub(crate) const fn after(&self) -> Option<&MappingId> {
+        self.after.as_ref()
+    }
+
+    /// How many rows there is room for.
+    pub(crate) const fn room(&self) -> usize {
+        (self.size + 1).saturating_sub(self.rows.len())
+    }
+
+    /// Adds the next row, if it is wanted; it is passed by otherwise.
+    pub(crate) fn push(&mut self, row: MappingRow, is_wanted: bool) {
+        self.after = Some(row.id.clone());
+        if is_wanted && 0 < self.room() {
+            self.rows.push(row);
+        }
+    }
+
+    /// The rows, and the marker of the next page.
+    pub(crate) fn finish(mut self) -> (Vec<MappingRow>, Option<String>) {
+        let more = self.size < self.rows.len();
+        self.rows.truncate(self.size);
+        let next = self.rows.last().filter(|_| more);
+        let next = next.map(|row| row.id.to_string());
+        (self.rows, next)
+    }
 }
 
 /// A marker is the id of the last mapping of a page. It stays valid when that mapping is deleted.
@@ -43,7 +70,7 @@ fn last_shown(marker: &str) -> Result<MappingId, ApiError> {
 #[cfg(test)]
 mod tests {
     use windlass_core::arn::{Arn, SourceArn};
-    use windlass_core::mapping::{Change, DesiredState, Revision};
+    use windlass_core::mapping::{Change, DesiredState, Origin, Revision};
     use windlass_core::spec::MappingSpec;
     use windlass_core::time::Timestamp;
 
@@ -60,9 +87,24 @@ mod tests {
             change: Change::Created,
             created: Timestamp::EPOCH,
             last_modified: Timestamp::EPOCH,
-            from_config: false,
+            origin: Origin::Api,
         };
         (0..count).map(row).collect()
+    }
+
+    /// Of all these rows.
+    fn page(
+        all: Vec<MappingRow>,
+        marker: Option<&str>,
+        max_items: Option<&str>,
+    ) -> (Vec<MappingRow>, Option<String>) {
+        let mut page = Page::new(marker, max_items).unwrap();
+        for row in all {
+            if page.after().is_none_or(|after| *after < row.id) {
+                page.push(row, true);
+            }
+        }
+        page.finish()
     }
 
     #[test]
@@ -70,7 +112,7 @@ mod tests {
         let all = rows(250);
         let (mut seen, mut marker, mut sizes) = (Vec::new(), None, Vec::new());
         loop {
-            let (page, next) = page(all.clone(), marker.as_deref(), Some("1000")).unwrap();
+            let (page, next) = page(all.clone(), marker.as_deref(), Some("1000"));
             sizes.push(page.len());
             seen.extend(page);
             marker = next;
@@ -85,9 +127,9 @@ mod tests {
     #[test]
     fn a_marker_stays_valid_when_its_mapping_is_deleted() {
         let mut all = rows(4);
-        let (_, marker) = page(all.clone(), None, Some("2")).unwrap();
+        let (_, marker) = page(all.clone(), None, Some("2"));
         all.remove(1);
-        let (rest, next) = page(all.clone(), marker.as_deref(), Some("2")).unwrap();
+        let (rest, next) = page(all.clone(), marker.as_deref(), Some("2"));
         assert_eq!((rest, next), (all[1..].to_vec(), None));
     }
 }

@@ -9,12 +9,13 @@ use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 
 use crate::errors::{ApiError, Code};
 
-/// Bytes of the body: 1 MiB, and 16 MiB of a redrive, which may have events.
+/// Bytes of the body: 1 MiB, and 16 MiB of a redrive, which may have events, and of all mappings of a
+/// file.
 const MAX_REQUEST_SIZE: usize = 1024 * 1024;
-const MAX_REDRIVE_SIZE: usize = 16 * 1024 * 1024;
+const MAX_LARGE_SIZE: usize = 16 * 1024 * 1024;
 
-/// The paths of redrives end in this.
-const REDRIVE: &str = "/redrive";
+/// The paths of these end in this.
+const LARGE: [&str; 2] = ["/redrive", "/mappings/apply"];
 
 /// From the headers of a request to the end of its body.
 const BODY_TIMEOUT: Duration = Duration::from_secs(20);
@@ -33,9 +34,9 @@ pub(crate) async fn in_time<T>(response: impl Future<Output = T>) -> Result<T, A
 
 /// Reads the body of a request to a path, in time and not more than it may have.
 pub(crate) async fn read_body(path: &str, body: Body) -> Result<Bytes, ApiError> {
-    let is_redrive = !is_of_aws(path) && path.ends_with(REDRIVE);
-    let max_size = if is_redrive {
-        MAX_REDRIVE_SIZE
+    let is_large = LARGE.iter().any(|end| path.ends_with(end));
+    let max_size = if is_large && !is_of_aws(path) {
+        MAX_LARGE_SIZE
     } else {
         MAX_REQUEST_SIZE
     };

@@ -28,7 +28,8 @@ use crate::state::{Readiness, ServerState, StoreCheck};
 use crate::tls::{ServerTls, Tls};
 use crate::watched_files::CHECK_INTERVAL;
 use crate::{
-    daemon, dead_letters, health, history, openapi, parks, redrive, replays, seek, skip, status,
+    config_mappings, daemon, dead_letters, health, history, openapi, parks, redrive, replays, seek,
+    skip, status,
 };
 
 /// For requests in progress when the server stops.
@@ -201,6 +202,7 @@ fn router(state: Arc<ServerState>) -> Router {
         .merge(seek::job_routes())
         .merge(skip::job_routes())
         .merge(redrive::job_routes())
+        .merge(config_mappings::job_routes())
         .merge(replays::job_routes())
         .fallback(unknown)
         .method_not_allowed_fallback(unknown)

@@ -41,8 +41,18 @@ pub struct MappingRow {
     /// `LATEST` means this time. See [`latest`].
     pub created: Timestamp,
     pub last_modified: Timestamp,
-    /// Whether the configuration file defines it.
-    pub from_config: bool,
+    pub origin: Origin,
+}
+
+/// What defines a mapping, and deletes it when it is no longer defined.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// A caller of the API created it.
+    Api,
+    /// The mappings of the configuration file.
+    Configuration,
+    /// `windlass mappings apply` created it.
+    Apply,
 }
 
 /// The state that the user requested.
@@ -304,6 +314,16 @@ impl MappingRow {
             ..self.clone()
         }
     }
+
+    /// The next revision, which deletes it.
+    #[must_use]
+    pub fn deleted(&self, now: Timestamp) -> Self {
+        Self {
+            desired: DesiredState::Deleted,
+            change: Change::Deleted,
+            ..self.next_revision(now)
+        }
+    }
 }
 
 impl Source {
@@ -335,6 +355,24 @@ impl DesiredState {
     /// Inverse of [`DesiredState::as_str`].
     pub fn from_name(name: &str) -> Option<Self> {
         [Self::Enabled, Self::Disabled, Self::Deleted]
+            .into_iter()
+            .find(|it| it.as_str() == name)
+    }
+}
+
+impl Origin {
+    /// The stored form.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Api => "api",
+            Self::Configuration => "configuration",
+            Self::Apply => "apply",
+        }
+    }
+
+    /// Inverse of [`Origin::as_str`].
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Api, Self::Configuration, Self::Apply]
             .into_iter()
             .find(|it| it.as_str() == name)
     }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::arn::{Arn, SourceArn, SourceKind};
 use crate::ids::ShardId;
 use crate::lease::Lease;
-use crate::mapping::{Change, DesiredState, MappingId, MappingRow, Revision};
+use crate::mapping::{Change, DesiredState, MappingId, MappingRow, Origin, Revision};
 use crate::place::Place;
 use crate::position::Position;
 use crate::spec::MappingSpec;
@@ -118,7 +118,7 @@ impl ReplayRow {
             change: Change::Created,
             created: self.created,
             last_modified: self.created,
-            from_config: false,
+            origin: Origin::Api,
         }
     }
 

@@ -8,7 +8,7 @@ use clap::{Arg, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueE
 use crate::dead_letters::DeadLettersCommand;
 use crate::doctor::DoctorArgs;
 use crate::history::HistoryArgs;
-use crate::mappings::MappingArgs;
+use crate::mappings::{ApplyArgs, MappingArgs};
 use crate::park::{ParkArgs, UnparkArgs};
 use crate::redrive::RedriveArgs;
 use crate::replay::ReplayCommand;
@@ -308,11 +308,6 @@ pub(crate) enum MappingsCommand {
         /// The mapping: its UUID, the start of it, or SOURCE/FUNCTION.
         mapping: String,
     },
-    /// Create or update every mapping of a file.
-    Apply {
-        /// A list of mappings, or a map with the key `mappings`; YAML or JSON, `-` for standard
-        /// input.
-        #[arg(short, long, value_name = "FILE")]
-        file: PathBuf,
-    },
+    /// Make the mappings those of a file: show what differs, then create and update them.
+    Apply(ApplyArgs),
 }

@@ -12,17 +12,15 @@ use hyper_util::client::legacy::Client as HttpClient;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use serde::de::DeserializeOwned;
-use serde_json::{Value, json};
+use serde_json::Value;
 use windlass_adapters::tls_roots::{self, Connector};
 use windlass_admin::report::{DaemonReport, FunctionReport, FunctionsReport, MappingReport};
-use windlass_core::tags::Tags;
 use windlass_core::time::Timestamp;
 
 use crate::credentials::Credentials;
 use crate::{UsageError, config};
 
 const MAPPINGS_PATH: &str = "/2015-03-31/event-source-mappings";
-const TAGS_PATH: &str = "/2017-03-31/tags";
 const STATUS_PATH: &str = "/windlass/v1/mappings";
 const FUNCTIONS_PATH: &str = "/windlass/v1/functions";
 const DAEMON_PATH: &str = "/windlass/v1/daemon";
@@ -115,29 +113,6 @@ impl Client {
 
     pub(crate) async fn delete(&self, uuid: &str) -> anyhow::Result<Value> {
         self.call(Method::DELETE, &mapping_path(uuid), None).await
-    }
-
-    /// The tags of a mapping, by its ARN.
-    pub(crate) async fn tags(&self, arn: &str) -> anyhow::Result<Tags> {
-        let answer = self.call(Method::GET, &tags_path(arn), None).await?;
-        Ok(Tags::from_json(&answer["Tags"]))
-    }
-
-    pub(crate) async fn tag(&self, arn: &str, tags: &Tags) -> anyhow::Result<()> {
-        let body = json!({"Tags": tags.to_json()});
-        self.call(Method::POST, &tags_path(arn), Some(&body))
-            .await?;
-        Ok(())
-    }
-
-    pub(crate) async fn untag(&self, arn: &str, keys: &[&str]) -> anyhow::Result<()> {
-        let keys = keys
-            .iter()
-            .map(|key| format!("tagKeys={}", percent_encode(key)));
-        let query = keys.collect::<Vec<_>>().join("&");
-        let path = format!("{}?{query}", tags_path(arn));
-        self.call(Method::DELETE, &path, None).await?;
-        Ok(())
     }
 
     /// The status of every mapping, without shards and queues.
@@ -390,10 +365,6 @@ fn parse_date(text: &str) -> Option<Timestamp> {
     let date = jiff::fmt::rfc2822::parse(text).ok()?;
     let millis = u64::try_from(date.timestamp().as_millisecond()).ok()?;
     Some(Timestamp::from_millis(millis))
-}
-
-fn tags_path(arn: &str) -> String {
-    format!("{TAGS_PATH}/{}", percent_encode(arn))
 }
 
 fn mapping_path(uuid: &str) -> String {

@@ -103,7 +103,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
                 );
                 return Ok(ExitCode::from(EXIT_USAGE));
             }
-            Runtime::new()?.block_on(mappings::run(&client, credentials, command))?;
+            return Runtime::new()?.block_on(mappings::run(&client, credentials, command));
         }
         Command::Status {
             mapping,

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use windlass_core::arn::{Arn, SourceArn};
 use windlass_core::ids::SequenceNumber;
 use windlass_core::lease::{Lease, LeaseKey, Unit, WorkerId};
-use windlass_core::mapping::{Change, DesiredState, MappingId, MappingRow, Revision};
+use windlass_core::mapping::{Change, DesiredState, MappingId, MappingRow, Origin, Revision};
 use windlass_core::marks::MarkedSection;
 use windlass_core::outcome::Swap;
 use windlass_core::position::{Checkpoint, Position, ReplayCounts};
@@ -18,13 +18,13 @@ use windlass_core::tags::Tags;
 use windlass_core::time::Timestamp;
 use windlass_core::window::{WindowBounds, WindowCheckpoint, WindowState};
 use windlass_engine::ports::{
-    ChangeNumber, Changes, CheckpointSave, StoredMapping, UnreadableMapping,
+    ChangeNumber, Changes, CheckpointSave, MappingFilter, StoredMapping, UnreadableMapping,
 };
 
 use super::{overrides, replays};
 
 const MAPPING_COLUMNS: &str = "id, revision, spec, source_arn, function_arn, desired, change,
-                               created, last_modified, declared";
+                               created, last_modified, origin";
 const LEASE_COLUMNS: &str = "mapping, unit, owner, epoch, checkpoint, shard_start, seek, waits";
 
 /// The stored form of a [`Checkpoint`]: JSON. The state of its window is a column of its own, which is
@@ -107,6 +107,31 @@ pub(super) fn mappings(db: &Connection) -> rusqlite::Result<Vec<MappingRow>> {
     readable.collect()
 }
 
+/// Steps through no more rows than it needs.
+pub(super) fn mappings_after(
+    db: &Connection,
+    after: Option<&MappingId>,
+    filter: &MappingFilter,
+    limit: usize,
+) -> rusqlite::Result<Vec<MappingRow>> {
+    let query = format!(
+        "SELECT {MAPPING_COLUMNS} FROM mappings
+         WHERE id > ?1 AND (?2 IS NULL OR source_arn = ?2)
+             AND (?3 IS NULL OR function_arn = ?3 OR instr(spec, ?4))
+         ORDER BY id"
+    );
+    let mut statement = db.prepare_cached(&query)?;
+    // Every id is greater than the empty one.
+    let after = after.map_or("", MappingId::as_str);
+    let read = |row: &Row<'_>| readable(read_mapping(row, parse_spec));
+    let function = filter.function.as_ref();
+    let arn = function.map(|function| function.arn.as_str());
+    let name = function.map(|function| function.name.as_str());
+    let rows = statement.query_map(params![after, filter.source, arn, name], read)?;
+    let readable = rows.filter_map(|row| row.map(Result::ok).transpose());
+    readable.take(limit).collect()
+}
+
 pub(super) fn mapping(db: &Connection, id: &MappingId) -> rusqlite::Result<Option<MappingRow>> {
     mapping_with(db, id, parse_spec)
 }
@@ -143,16 +168,16 @@ pub(super) fn put(
         row.change.as_str(),
         integer(row.created.as_millis()),
         integer(row.last_modified.as_millis()),
-        row.from_config,
+        row.origin.as_str(),
         seen.map(|seen| integer(seen.0)),
     ];
     let statement = if seen.is_none() {
         "INSERT INTO mappings (id, revision, spec, source_arn, function_arn, desired, change,
-                               created, last_modified, declared)
+                               created, last_modified, origin)
          SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10 WHERE ?11 IS NULL"
     } else {
         "UPDATE mappings SET revision = ?2, spec = ?3, source_arn = ?4, function_arn = ?5,
-                desired = ?6, change = ?7, created = ?8, last_modified = ?9, declared = ?10
+                desired = ?6, change = ?7, created = ?8, last_modified = ?9, origin = ?10
          WHERE id = ?1 AND revision = ?11"
     };
     match tx.prepare_cached(statement)?.execute(values) {
@@ -393,7 +418,7 @@ fn read_mapping(
         change: text(row, 6, "change", Change::from_name)?,
         created: millis(7)?,
         last_modified: millis(8)?,
-        from_config: row.get(9)?,
+        origin: text(row, 9, "origin", Origin::from_name)?,
     })
 }
 

@@ -6,7 +6,7 @@ use super::{dead_letters, history, overrides, replays};
 pub(super) const APPLICATION_ID: i64 = 0x7764_6c73;
 
 /// Incremented by every change of the schema.
-pub(super) const SCHEMA_VERSION: u16 = 10;
+pub(super) const SCHEMA_VERSION: u16 = 11;
 
 /// The changes of the schema: a database whose `user_version` is N has the first N of them. What
 /// has been released is never edited. Removing a mapping removes its leases and tags.
@@ -119,4 +119,9 @@ pub(super) const MIGRATIONS: [&str; SCHEMA_VERSION as usize] = [
     overrides::MIGRATION,
     dead_letters::MIGRATION,
     replays::MIGRATION,
+    "
+    ALTER TABLE mappings ADD COLUMN origin TEXT NOT NULL DEFAULT 'api';
+    UPDATE mappings SET origin = 'configuration' WHERE declared;
+    ALTER TABLE mappings DROP COLUMN declared;
+",
 ];

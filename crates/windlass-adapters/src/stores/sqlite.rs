@@ -17,7 +17,8 @@ use windlass_core::mapping::{MappingId, MappingRow, Revision};
 use windlass_core::outcome::{Fault, Swap};
 use windlass_core::tags::Tags;
 use windlass_engine::ports::{
-    ChangeNumber, Changes, CheckpointSave, HistoryLine, LeaseStore, MappingStore, PortError,
+    ChangeNumber, Changes, CheckpointSave, HistoryLine, LeaseStore, MappingFilter, MappingStore,
+    PortError,
 };
 
 use super::lock::StoreLock;
@@ -289,6 +290,18 @@ impl MappingStore for SqliteStore {
     async fn mappings(&self) -> Result<Vec<MappingRow>, PortError> {
         self.call("reading the mappings", |tx| rows::mappings(tx))
             .await
+    }
+
+    async fn mappings_after(
+        &self,
+        after: Option<&MappingId>,
+        filter: &MappingFilter,
+        limit: usize,
+    ) -> Result<Vec<MappingRow>, PortError> {
+        let (after, filter) = (after.cloned(), filter.clone());
+        let read =
+            move |tx: &Transaction<'_>| rows::mappings_after(tx, after.as_ref(), &filter, limit);
+        self.call("reading a page of the mappings", read).await
     }
 
     async fn mapping(&self, id: &MappingId) -> Result<Option<MappingRow>, PortError> {

@@ -11,7 +11,7 @@ use rusqlite::Connection;
 use windlass_core::arn::Arn;
 use windlass_core::ids::{SequenceNumber, ShardId};
 use windlass_core::lease::{Lease, LeaseKey, Unit, WorkerId};
-use windlass_core::mapping::{MappingId, MappingRow};
+use windlass_core::mapping::{MappingId, MappingRow, Origin};
 use windlass_core::marks::MarkedSection;
 use windlass_core::outcome::{Fault, Swap};
 use windlass_core::position::{Checkpoint, Position};
@@ -207,7 +207,7 @@ async fn keeps_its_rows(versions: &[&str]) {
             panic!("{mappings:?}")
         };
         assert_eq!((mapping.id.as_str(), mapping.revision.0), ("m", 3));
-        assert!(mapping.from_config);
+        assert_eq!(mapping.origin, Origin::Configuration);
         let a = SequenceNumber::from("49590338271490256608559692");
         let c = Timestamp::from_millis(1_732_552_345_000);
         let expected = [

@@ -3,18 +3,17 @@
 //! What needs no call to AWS is written before the work starts. The rest is looked up while the
 //! daemon runs: a mapping that cannot be written is reported and tried again, and holds up no other.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::JoinSet;
 use tokio::time::Instant;
-use windlass_core::arn::{Arn, SourceArn};
+use windlass_core::arn::Arn;
 use windlass_core::function::FunctionName;
-use windlass_core::mapping::{Change, DesiredState, MappingId, MappingRow, Revision, latest};
+use windlass_core::mapping::{DesiredState, MappingId, MappingRow, Origin, Revision, latest};
 use windlass_core::outcome::Swap;
 use windlass_core::tags::Tags;
-use windlass_core::time::Timestamp;
 use windlass_engine::clock::Clock;
 use windlass_engine::ports::{
     CONFIGURATION, FunctionLookup, HistoryLine, PortError, ResourceLookup, Store, chain,
@@ -22,6 +21,7 @@ use windlass_engine::ports::{
 use windlass_engine::supervisor::Wakeup;
 
 use super::ConfigMapping;
+use super::rows::{Plan, Rows};
 use crate::history::mapping_line;
 use crate::problems::{ConfigProblem, MappingProblems, UncheckedFunction};
 
@@ -84,21 +84,6 @@ struct Write {
     /// `None` keeps those that the mapping has.
     tags: Option<Tags>,
     unchecked: Option<Unchecked>,
-}
-
-/// What the file changes about a mapping.
-enum Plan {
-    /// The row of this id is as the file wants it.
-    Nothing(MappingId),
-    /// This row, with the revision that it replaces.
-    Write(MappingRow, Option<Revision>),
-}
-
-/// The rows of the store, read once.
-struct Rows {
-    by_id: BTreeMap<MappingId, MappingRow>,
-    /// Those that are not being deleted.
-    by_pair: BTreeMap<(SourceArn, Arn), MappingId>,
 }
 
 impl PendingMappings {
@@ -300,64 +285,6 @@ impl Pending {
     }
 }
 
-impl Rows {
-    async fn read(store: &dyn Store) -> Result<Self, PortError> {
-        let rows = store.mappings().await?;
-        let live = rows
-            .iter()
-            .filter(|row| row.desired != DesiredState::Deleted);
-        let pair = |row: &MappingRow| {
-            let pair = (row.source.clone(), row.function_arn.clone());
-            (pair, row.id.clone())
-        };
-        Ok(Self {
-            by_pair: live.map(pair).collect(),
-            by_id: rows.into_iter().map(|row| (row.id.clone(), row)).collect(),
-        })
-    }
-
-    fn live(&self, mapping: &ConfigMapping, function_arn: &Arn) -> Option<&MappingRow> {
-        let pair = (mapping.checked.source.clone(), function_arn.clone());
-        self.by_id.get(self.by_pair.get(&pair)?)
-    }
-
-    /// The tags that are written with a row: those of the file, or none for a mapping that is new.
-    fn tags(&self, mapping: &ConfigMapping, next: &MappingRow) -> Option<Tags> {
-        let row = self.by_id.get(&next.id);
-        let is_new = row.is_none_or(|row| row.desired == DesiredState::Deleted);
-        let none = || is_new.then(Tags::default);
-        mapping.checked.tags.clone().or_else(none)
-    }
-
-    /// What a row that is written leaves in the history.
-    fn line(&self, next: &MappingRow, now: Timestamp) -> Option<HistoryLine> {
-        mapping_line(now, CONFIGURATION, self.by_id.get(&next.id), next)
-    }
-
-    /// A row that is being deleted is revived, unless another has its source and function.
-    fn plan(&self, mapping: &ConfigMapping, function_arn: &Arn, now: Timestamp) -> Plan {
-        let new = mapping.new_row(function_arn.clone(), now);
-        let live = self.live(mapping, function_arn);
-        let Some(row) = live.or_else(|| self.by_id.get(&new.id)) else {
-            return Plan::Write(new, None);
-        };
-        let spec = mapping.spec_for(row);
-        let change = super::change(row, &spec, &new);
-        if change.is_none() && row.from_config {
-            return Plan::Nothing(row.id.clone());
-        }
-        let next = MappingRow {
-            spec,
-            function_arn: new.function_arn,
-            desired: new.desired,
-            change: change.unwrap_or(row.change),
-            from_config: true,
-            ..row.next_revision(now)
-        };
-        Plan::Write(next, Some(row.revision))
-    }
-}
-
 /// The answer of a lookup that needs no call, as for functions of the configuration.
 async fn answer_without_a_call(
     lookup: &dyn ResourceLookup,
@@ -526,9 +453,9 @@ async fn write_tags(parts: &ApplyParts, tags: Vec<(MappingId, Tags)>) {
 
 /// Deletes or logs the mappings that were removed from the file.
 async fn remove(parts: &ApplyParts, rows: &Rows, kept: &BTreeSet<MappingId>) {
-    for row in rows.by_id.values() {
+    for row in rows.all() {
         let is_deleted = row.desired == DesiredState::Deleted;
-        if !row.from_config || is_deleted || kept.contains(&row.id) {
+        if row.origin != Origin::Configuration || is_deleted || kept.contains(&row.id) {
             continue;
         }
         let MappingRow {
@@ -548,11 +475,7 @@ async fn remove(parts: &ApplyParts, rows: &Rows, kept: &BTreeSet<MappingId>) {
             uuid = %id, %source, function = %function_arn,
             "deleting a mapping that was removed from the configuration"
         );
-        let next = MappingRow {
-            desired: DesiredState::Deleted,
-            change: Change::Deleted,
-            ..row.next_revision(parts.clock.wall())
-        };
+        let next = row.deleted(parts.clock.wall());
         let line = mapping_line(next.last_modified, CONFIGURATION, Some(row), &next);
         // A conflict means that another daemon, with another file, has changed it.
         let put = parts.store.put(&next, Some(row.revision), line.as_ref());

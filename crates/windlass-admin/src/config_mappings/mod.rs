@@ -7,7 +7,7 @@ use uuid::Uuid;
 use windlass_core::arn::{Arn, ArnScope, SourceArn};
 use windlass_core::function::FunctionName;
 use windlass_core::mapping::{
-    Change, DesiredState, Mapping, MappingId, MappingRow, Revision, latest,
+    Change, DesiredState, Mapping, MappingId, MappingRow, Origin, Revision, latest,
 };
 use windlass_core::parameters::PARAMETERS;
 use windlass_core::spec::MappingSpec;
@@ -16,9 +16,12 @@ use windlass_core::validate::{self, Checked, Violation};
 
 mod apply;
 mod error;
+mod operation;
+mod rows;
 
 pub use apply::{ApplyParts, PendingMappings};
 pub use error::{ConfigMappingError, MappingProblem};
+pub(crate) use operation::job_routes;
 
 /// Of the UUIDs, which are of version 5.
 const NAMESPACE: Uuid = Uuid::from_u128(0x7f0d_1c39_5f0e_4c0a_9d5b_2a6c_7e41_88d3);
@@ -98,23 +101,28 @@ impl ConfigMapping {
     /// The new parameters of an existing mapping: those that an update cannot change stay.
     fn spec_for(&self, row: &MappingRow) -> MappingSpec {
         let mut spec = self.checked.spec.clone();
-        for parameter in PARAMETERS
-            .iter()
-            .filter(|parameter| !parameter.is_updatable)
-        {
-            spec.remove(parameter.name);
-            if let Some(value) = row.spec.get(parameter.name) {
-                spec.set(parameter.name, value.clone());
+        for name in fixed_parameters() {
+            spec.remove(name);
+            if let Some(value) = row.spec.get(name) {
+                spec.set(name, value.clone());
             }
         }
-        if spec != self.checked.spec {
-            tracing::warn!(
-                uuid = %row.id,
-                "the starting position of an existing mapping cannot change; delete the mapping to \
-                 create it again"
-            );
-        }
         spec
+    }
+
+    /// The first parameter that differs from that of the row and cannot change.
+    fn unchangeable(&self, row: &MappingRow) -> Option<&'static str> {
+        fixed_parameters().find(|name| self.checked.spec.get(name) != row.spec.get(name))
+    }
+
+    /// The file changes `Enabled` only where it names it.
+    fn desired(&self, row: &MappingRow) -> DesiredState {
+        match (self.checked.enabled, row.desired) {
+            (Some(false), _) | (None, DesiredState::Disabled) => DesiredState::Disabled,
+            (Some(true), _) | (None, DesiredState::Enabled | DesiredState::Deleted) => {
+                DesiredState::Enabled
+            }
+        }
     }
 
     fn new_row(&self, function_arn: Arn, now: Timestamp) -> MappingRow {
@@ -134,22 +142,15 @@ impl ConfigMapping {
             // Corrected by the clock of the source before it is written.
             created: latest(None, now),
             last_modified: now,
-            from_config: true,
+            origin: Origin::Configuration,
         }
     }
 }
 
-/// `None` if the file changes nothing.
-fn change(row: &MappingRow, spec: &MappingSpec, wanted: &MappingRow) -> Option<Change> {
-    if row.desired == wanted.desired {
-        let is_changed = row.spec != *spec || row.function_arn != wanted.function_arn;
-        return is_changed.then_some(Change::Updated);
-    }
-    Some(if wanted.desired == DesiredState::Enabled {
-        Change::Enabled
-    } else {
-        Change::Disabled
-    })
+fn fixed_parameters() -> impl Iterator<Item = &'static str> {
+    let all = PARAMETERS.iter();
+    let fixed = all.filter(|parameter| !parameter.is_updatable);
+    fixed.map(|parameter| parameter.name)
 }
 
 #[cfg(test)]

@@ -274,7 +274,7 @@ async fn a_row_that_is_being_deleted_blocks_nothing() {
         if row.spec.function_name() == Some("f") {
             let twin = MappingRow {
                 id: MappingId::new("00000000-0000-4000-8000-000000000000"),
-                from_config: false,
+                origin: Origin::Api,
                 ..row
             };
             store.put(&twin, None, None).await.unwrap();
@@ -346,4 +346,58 @@ async fn a_mapping_that_is_looked_up_first_has_its_line_once_it_is_written() {
     assert_eq!(lines().await.len(), 0);
     pending.unwrap().finish().await;
     assert_eq!(lines().await.len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_file_changes_enabled_only_where_it_names_it() {
+    let (store, lookup) = (Arc::new(FakeStore::default()), Arc::default());
+    let apply = async |enabled: Option<bool>, batch_size: i64| {
+        let mut mapping = mapping("f");
+        mapping.checked.enabled = enabled;
+        mapping.checked.spec.set("BatchSize", batch_size);
+        let pending = PendingMappings::apply(vec![mapping], parts(&store, &lookup)).await;
+        pending.unwrap().finish().await;
+        let row = store.mappings().await.unwrap().remove(0);
+        (row.desired, row.change, row.revision.0)
+    };
+    let (on, off) = (DesiredState::Enabled, DesiredState::Disabled);
+    assert_eq!(apply(None, 1).await, (on, Change::Created, 1));
+    assert_eq!(apply(Some(false), 1).await, (off, Change::Disabled, 2));
+    assert_eq!(apply(None, 1).await, (off, Change::Disabled, 2));
+    assert_eq!(apply(None, 2).await, (off, Change::Updated, 3));
+    assert_eq!(apply(Some(true), 2).await, (on, Change::Enabled, 4));
+    assert_eq!(apply(None, 2).await, (on, Change::Enabled, 4));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_configuration_deletes_only_what_it_defined() {
+    let (store, lookup) = (Arc::new(FakeStore::default()), Arc::default());
+    let all = ["f-api", "f-apply", "f-both"].map(mapping);
+    let origins = [Origin::Api, Origin::Apply, Origin::Apply];
+    for (mapping, origin) in all.iter().zip(origins) {
+        let now = Timestamp::from_millis(1);
+        let row = MappingRow {
+            origin,
+            ..mapping.new_row(mapping.function.clone(), now)
+        };
+        store.put(&row, None, None).await.unwrap();
+    }
+    let apply = async |all: &[ConfigMapping]| {
+        let parts = ApplyParts {
+            prune: true,
+            ..parts(&store, &lookup)
+        };
+        PendingMappings::apply(all.to_vec(), parts).await.unwrap();
+        functions(&*store).await
+    };
+    let (on, gone) = (DesiredState::Enabled, DesiredState::Deleted);
+    let expected = |both| {
+        BTreeMap::from(
+            [("f-api", on), ("f-apply", on), ("f-both", both)]
+                .map(|(name, state)| (name.to_owned(), state)),
+        )
+    };
+    // What the file defines belongs to it from then on.
+    assert_eq!(apply(&all[2..]).await, expected(on));
+    assert_eq!(apply(&[]).await, expected(gone));
 }

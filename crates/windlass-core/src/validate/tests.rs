@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::arn::{Arn, ArnScope};
 use crate::failure::DestinationArn;
-use crate::mapping::{Change, DesiredState, MappingId, Revision};
+use crate::mapping::{Change, DesiredState, MappingId, Origin, Revision};
 use crate::validate::{ErrorCode, Violation, create, mapping, update};
 
 use super::*;
@@ -69,7 +69,7 @@ pub(super) fn row(spec: MappingSpec) -> MappingRow {
         change: Change::Created,
         created: NOW,
         last_modified: NOW,
-        from_config: false,
+        origin: Origin::Api,
     }
 }
 

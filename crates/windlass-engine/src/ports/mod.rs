@@ -449,11 +449,35 @@ pub struct CheckpointSave {
     pub checkpoint: Checkpoint,
 }
 
+/// Which mappings are read; without a filter all.
+#[derive(Clone, Debug, Default)]
+pub struct MappingFilter {
+    /// The `EventSourceArn`.
+    pub source: Option<String>,
+    pub function: Option<FunctionFilter>,
+}
+
+/// Mappings that may invoke a function: by its ARN, or by parameters that contain its name.
+#[derive(Clone, Debug)]
+pub struct FunctionFilter {
+    pub arn: Arn,
+    pub name: String,
+}
+
 /// Stores mappings.
 #[async_trait]
 pub trait MappingStore: Send + Sync {
     /// Every mapping that this version can read, ordered by id. Those being deleted are included.
     async fn mappings(&self) -> Result<Vec<MappingRow>, PortError>;
+
+    /// The same after an id, up to a number. The cost grows with that number, or with what the filter
+    /// passes by.
+    async fn mappings_after(
+        &self,
+        after: Option<&MappingId>,
+        filter: &MappingFilter,
+        limit: usize,
+    ) -> Result<Vec<MappingRow>, PortError>;
 
     async fn mapping(&self, id: &MappingId) -> Result<Option<MappingRow>, PortError>;
 

@@ -7,7 +7,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use windlass_core::arn::{Arn, SourceArn};
 use windlass_core::lease::{Unit, WorkerId};
-use windlass_core::mapping::{Change, DesiredState, MappingId, MappingRow, Revision};
+use windlass_core::mapping::{Change, DesiredState, MappingId, MappingRow, Origin, Revision};
 use windlass_core::outcome::Swap;
 use windlass_core::position::Position;
 use windlass_core::spec::MappingSpec;
@@ -149,7 +149,7 @@ impl Daemon {
             change: Change::Created,
             created: self.clock.wall(),
             last_modified: self.clock.wall(),
-            from_config: false,
+            origin: Origin::Api,
         };
         row.spec.set("FunctionName", function);
         row.spec.set("EventSourceArn", source_arn);

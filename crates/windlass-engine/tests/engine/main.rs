@@ -23,6 +23,7 @@ mod rounds;
 mod seek;
 mod skip;
 mod slots;
+mod states;
 mod status;
 mod trouble;
 mod windows;

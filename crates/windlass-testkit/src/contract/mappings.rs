@@ -1,9 +1,9 @@
 //! Mappings: unique by id and by source and function, changed only at the expected revision.
 
-use windlass_core::mapping::{Change, DesiredState, MappingRow, Revision};
+use windlass_core::mapping::{Change, DesiredState, MappingRow, Origin, Revision};
 use windlass_core::outcome::Swap;
 use windlass_core::time::Timestamp;
-use windlass_engine::ports::Store;
+use windlass_engine::ports::{FunctionFilter, MappingFilter, Store};
 
 use super::{free, function, id, insert, leases, mappings, put, row, shard};
 
@@ -17,13 +17,68 @@ pub(super) async fn are_read_back_unchanged(store: &dyn Store) {
         desired: DesiredState::Disabled,
         change: Change::Updated,
         revision: Revision(7),
-        from_config: true,
+        origin: Origin::Configuration,
         last_modified: Timestamp::from_millis(4_102_444_800_000),
         function_arn: function("f:$LATEST"),
         ..row(2)
     };
     assert_eq!(put(store, &two, None).await, Swap::Done);
     assert_eq!(read(store, 2).await, Some(two));
+    let applied = MappingRow {
+        origin: Origin::Apply,
+        ..row(3)
+    };
+    assert_eq!(put(store, &applied, None).await, Swap::Done);
+    assert_eq!(read(store, 3).await, Some(applied));
+}
+
+pub(super) async fn are_read_page_by_page(store: &dyn Store) {
+    for number in [3, 1, 4, 2] {
+        put(store, &row(number), None).await;
+    }
+    let of_same_source = MappingRow {
+        function_arn: function("f:alias"),
+        source: row(2).source,
+        ..row(5)
+    };
+    put(store, &of_same_source, None).await;
+    let (none, one, two) = (None, Some(id(1)), Some(id(2)));
+    let of_source = |source: &str| MappingFilter {
+        source: Some(source.to_owned()),
+        function: None,
+    };
+    let of_function = |function: &str, name: &str| MappingFilter {
+        source: None,
+        function: Some(FunctionFilter {
+            arn: self::function(function),
+            name: name.to_owned(),
+        }),
+    };
+    let all = MappingFilter::default();
+    let source = of_source(of_same_source.source.as_str());
+    for (after, filter, limit, expected) in [
+        (&none, &all, 10, vec![1, 2, 3, 4, 5]),
+        (&none, &all, 2, vec![1, 2]),
+        (&one, &all, 2, vec![2, 3]),
+        (&Some(id(5)), &all, 2, vec![]),
+        (&none, &source, 10, vec![2, 5]),
+        (&none, &source, 1, vec![2]),
+        (&two, &source, 10, vec![5]),
+        (&none, &of_source("arn"), 10, vec![]),
+        (&none, &all, 0, vec![]),
+        (&none, &of_function("f:alias", "other"), 10, vec![5]),
+        (&two, &of_function("g", "läuft"), 2, vec![3, 4]),
+        (&none, &of_function("g", "absent"), 10, vec![]),
+    ] {
+        let rows = store.mappings_after(after.as_ref(), filter, limit).await;
+        let ids: Vec<_> = rows
+            .expect("the store works")
+            .into_iter()
+            .map(|row| row.id)
+            .collect();
+        let expected: Vec<_> = expected.into_iter().map(id).collect();
+        assert_eq!(ids, expected, "after {after:?}, {filter:?}, {limit}");
+    }
 }
 
 pub(super) async fn are_ordered(store: &dyn Store) {
@@ -129,7 +184,7 @@ pub(super) async fn change_only_at_the_expected_revision(store: &dyn Store) {
         desired: DesiredState::Disabled,
         change: Change::Disabled,
         last_modified: Timestamp::from_millis(1),
-        from_config: true,
+        origin: Origin::Configuration,
         function_arn: function("g"),
         spec: row(9).spec,
         source: row(9).source,

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use windlass_core::arn::{Arn, SourceArn};
 use windlass_core::ids::{SequenceNumber, ShardId};
 use windlass_core::lease::{Lease, LeaseKey, Unit, WorkerId};
-use windlass_core::mapping::{Change, DesiredState, MappingId, MappingRow, Revision};
+use windlass_core::mapping::{Change, DesiredState, MappingId, MappingRow, Origin, Revision};
 use windlass_core::outcome::Swap;
 use windlass_core::position::{Checkpoint, Position};
 use windlass_core::spec::MappingSpec;
@@ -32,6 +32,7 @@ use windlass_engine::ports::{ChangeNumber, Changes, CheckpointSave, Store, Store
 pub async fn store(open: impl Fn() -> Arc<dyn Store>) {
     mappings::are_read_back_unchanged(&*open()).await;
     mappings::are_ordered(&*open()).await;
+    mappings::are_read_page_by_page(&*open()).await;
     mappings::have_unique_ids_and_unique_pairs_of_source_and_function(&*open()).await;
     mappings::free_their_pair_when_deleted(&*open()).await;
     mappings::change_only_at_the_expected_revision(&*open()).await;
@@ -122,7 +123,7 @@ fn row(number: u32) -> MappingRow {
         change: Change::Created,
         created: Timestamp::from_millis(1_732_552_345_678),
         last_modified: Timestamp::from_millis(0),
-        from_config: false,
+        origin: Origin::Api,
     }
 }
 

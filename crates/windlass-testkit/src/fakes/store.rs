@@ -15,8 +15,8 @@ use windlass_core::replay::{ReplayName, ReplayRow};
 use windlass_core::tags::Tags;
 use windlass_engine::ports::{
     ChangeNumber, Changes, CheckpointSave, DeadLetterId, HISTORY_RETENTION, HistoryLine,
-    HistoryMarker, HistoryPage, HistoryStore, LeaseStore, MAX_LINE_IDS, MappingStore,
-    OverrideStore, PortError, RedriveLine, ReplayStore, SeekWrite, StoredMapping,
+    HistoryMarker, HistoryPage, HistoryStore, LeaseStore, MAX_LINE_IDS, MappingFilter,
+    MappingStore, OverrideStore, PortError, RedriveLine, ReplayStore, SeekWrite, StoredMapping,
     UnreadableMapping,
 };
 
@@ -257,6 +257,27 @@ impl MappingStore for FakeStore {
             .values()
             .filter(|row| !unreadable.contains_key(&row.id));
         Ok(readable.cloned().collect())
+    }
+
+    async fn mappings_after(
+        &self,
+        after: Option<&MappingId>,
+        filter: &MappingFilter,
+        limit: usize,
+    ) -> Result<Vec<MappingRow>, PortError> {
+        let mut rows = self.mappings().await?;
+        let MappingFilter { source, function } = filter;
+        rows.retain(|row| {
+            let is_after = after.is_none_or(|after| *after < row.id);
+            let of_source = source.as_ref().is_none_or(|it| row.source.as_str() == it);
+            let names = |name: &str| row.spec.function_name().is_some_and(|it| it.contains(name));
+            let of_function = function
+                .as_ref()
+                .is_none_or(|it| row.function_arn == it.arn || names(&it.name));
+            is_after && of_source && of_function
+        });
+        rows.truncate(limit);
+        Ok(rows)
     }
 
     async fn mapping(&self, id: &MappingId) -> Result<Option<MappingRow>, PortError> {

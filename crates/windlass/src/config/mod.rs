@@ -2,19 +2,15 @@
 //!
 //! Every error is reported, each with its line, before anything is opened or written.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::path::Path;
 use std::time::Duration;
 
 use windlass_adapters::AdapterSettings;
 use windlass_adapters::stores;
-use windlass_admin::{ConfigMapping, ConfigMappingError, MappingProblem, MetricsSettings};
-use windlass_core::arn::ArnScope;
+use windlass_admin::{ConfigMapping, MetricsSettings};
 use windlass_core::mapping::RetryBackoff;
 use windlass_core::message::MAX_VISIBILITY_TIMEOUT;
-use windlass_core::time::{Timestamp, display_duration};
-use windlass_engine::clock::Clock;
+use windlass_core::time::display_duration;
 use windlass_engine::settings::EngineSettings;
 
 mod auth;
@@ -23,6 +19,7 @@ mod dead_letters;
 mod error;
 mod functions;
 mod listen;
+mod mappings;
 mod processes;
 mod reader;
 mod roles;
@@ -31,10 +28,10 @@ mod yaml;
 pub(crate) use aws::{ca_bundle, default_region};
 pub(crate) use error::ConfigError;
 pub(crate) use listen::Listen;
+pub(crate) use mappings::{ListedMapping, listed_mappings};
 
 use error::Errors;
-use reader::{Field, Section};
-use yaml::{Found, Node, VALUE_OF_A_VARIABLE, Value};
+use reader::Section;
 
 const DEFAULT_STORE: &str = "sqlite:./windlass-data";
 
@@ -158,7 +155,7 @@ fn read(mut file: Section<'_>, env: Environment<'_>, errors: &Errors) -> Config 
             per_shard: file.section("metrics").bool("per_shard").unwrap_or(false),
         },
         threads: threads(&mut file),
-        mappings: mappings(&mut file, &adapters.home()),
+        mappings: mappings::read(&mut file, &adapters.home()),
         adapters,
     }
 }
@@ -242,90 +239,6 @@ fn store(file: &mut Section<'_>) -> String {
         }
     }
     DEFAULT_STORE.to_owned()
-}
-
-fn mappings(file: &mut Section<'_>, home: &ArnScope) -> Vec<ConfigMapping> {
-    let Some(field) = file.take("mappings") else {
-        return Vec::new();
-    };
-    let Value::List(items) = &field.node.value else {
-        field.expected_collection("a list");
-        return Vec::new();
-    };
-    let now = Clock::start().wall();
-    let (mut mappings, mut lines) = (Vec::new(), HashMap::new());
-    for (index, item) in items.iter().enumerate() {
-        let item = field.child(item, &format!("[{index}]"));
-        let Some(mapping) = mapping(&item, home, now) else {
-            continue;
-        };
-        let line = item.node.line;
-        match lines.entry(mapping.pair()) {
-            Entry::Vacant(entry) => drop(entry.insert(line)),
-            Entry::Occupied(first) => item.error(format!(
-                "the mapping on line {} has the same source and function",
-                first.get()
-            )),
-        }
-        mappings.push(mapping);
-    }
-    mappings
-}
-
-/// A mapping whose members are reported with their own lines.
-fn mapping(item: &Field<'_>, home: &ArnScope, now: Timestamp) -> Option<ConfigMapping> {
-    let Value::Map(members) = &item.node.value else {
-        item.expected_collection("the members of CreateEventSourceMapping");
-        return None;
-    };
-    let location = format!("{} (line {})", item.path, item.node.line);
-    match ConfigMapping::parse(&location, &yaml::entries_to_json(members), home, now) {
-        Ok(mapping) => Some(mapping),
-        Err(violations) => {
-            for error in violations {
-                let found = item.node.find(&error.member);
-                // A variable that is not set was reported already.
-                if found.node.value != Value::Unset {
-                    item.error_at(found.line, mapping_error(item.node, &error, &found));
-                }
-            }
-            None
-        }
-    }
-}
-
-/// The member with its value, and what is wrong with it.
-fn mapping_error(mapping: &Node, error: &ConfigMappingError, found: &Found<'_>) -> String {
-    let member = &error.member;
-    let shown = found.node.shown().filter(|_| found.is_member);
-    let text = match (&error.problem, &shown) {
-        (MappingProblem::Expected(what), Some(value)) => {
-            return format!("{member} {value} is not {what}");
-        }
-        (MappingProblem::Expected(what), None) => {
-            let found = if found.is_member {
-                found.node.describe()
-            } else {
-                "nothing"
-            };
-            format!("expected {what}, found {found}")
-        }
-        (MappingProblem::Violation { message, detail }, _) => match detail {
-            // It quotes the value.
-            Some(detail) if !found.node.is_from_variable => format!("{message} {detail}"),
-            _ => message.clone(),
-        },
-    };
-    // AWS's texts may contain the source.
-    let source = mapping.find("EventSourceArn").node;
-    let text = match source.text().filter(|_| source.is_from_variable) {
-        Some(arn) => text.replace(arn, VALUE_OF_A_VARIABLE),
-        None => text,
-    };
-    match shown {
-        Some(value) => format!("{member} {value}: {text}"),
-        None => format!("{member}: {text}"),
-    }
 }
 
 #[cfg(test)]

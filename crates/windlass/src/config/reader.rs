@@ -30,15 +30,7 @@ pub(super) struct Field<'a> {
 impl<'a> Section<'a> {
     /// The whole file.
     pub(super) fn root(node: &'a Node, errors: &'a Errors) -> Self {
-        let path = String::new();
-        let is_secret = false;
-        Field {
-            node,
-            path,
-            is_secret,
-            errors,
-        }
-        .section()
+        Field::root(node, "", errors).section()
     }
 
     /// The value of a key, if it has one.
@@ -121,6 +113,16 @@ impl Drop for Section<'_> {
 }
 
 impl<'a> Field<'a> {
+    /// A value that is in no section.
+    pub(super) fn root(node: &'a Node, path: &str, errors: &'a Errors) -> Self {
+        Self {
+            node,
+            path: path.to_owned(),
+            is_secret: false,
+            errors,
+        }
+    }
+
     /// A value of this map or list; `suffix` continues its path.
     pub(super) fn child(&self, node: &'a Node, suffix: &str) -> Self {
         Self {

@@ -1,206 +1,227 @@
 //! `windlass mappings apply`: makes the mappings of the daemon those of a file.
 //!
-//! Only differences are sent: every update restarts a mapping. A parameter that is not in the file
-//! has its default, as it has when the daemon reads the file.
+//! The daemon compares the two: first in a dry run, whose result is shown, then for good. A parameter
+//! that is not in the file has its default, but `Enabled` and `Tags` stay as they are.
 
-use std::path::Path;
+use std::path::PathBuf;
+use std::process::ExitCode;
 
-use anyhow::{Context, bail};
-use serde_json::{Map, Value};
-use windlass_core::parameters;
-use windlass_core::spec::MappingSpec;
-use windlass_core::tags::Tags;
-use windlass_core::validate::{self, Checked};
-use windlass_engine::clock::Clock;
+use clap::Args;
+use serde_json::{Value, json};
 
-use crate::client::Client;
+use crate::cli::OutputFormat;
+use crate::client::{ApiError, Client};
+use crate::config::{ConfigError, ListedMapping, listed_mappings};
+use crate::{eprint_error, output, print_config_errors};
 
-/// Creates or updates every mapping of a file and returns them. All are checked, as far as that
-/// needs no daemon, before the first is sent.
-pub(super) async fn run(client: &Client, file: &Path) -> anyhow::Result<Vec<Value>> {
-    let mappings = listed(file)?;
-    let mut errors = Vec::new();
-    for (number, mapping) in (1..).zip(&mappings) {
-        let found = check(mapping).err().unwrap_or_default();
-        errors.extend(
-            found
-                .iter()
-                .map(|error| format!("mapping {number}: {error}")),
-        );
-    }
-    if !errors.is_empty() {
-        bail!("{}: {}", file.display(), errors.join("\n"));
-    }
-    let mut applied = Vec::new();
-    for (number, mapping) in (1..).zip(&mappings) {
-        let result = apply(client, mapping).await;
-        applied.push(result.with_context(|| format!("mapping {number} of {}", file.display()))?);
-    }
-    Ok(applied)
+const PATH: &str = "/windlass/v1/mappings/apply";
+
+/// What to apply, and how.
+#[derive(Debug, Args)]
+pub(crate) struct ApplyArgs {
+    /// A list of mappings, or a map with the key `mappings`; YAML or JSON, `-` for standard input.
+    #[arg(short, long, value_name = "FILE")]
+    file: PathBuf,
+    /// Delete the mappings that an earlier apply created and that are not in the file.
+    #[arg(long)]
+    prune: bool,
+    /// Show what differs, and change nothing.
+    #[arg(long)]
+    dry_run: bool,
 }
 
-fn listed(file: &Path) -> anyhow::Result<Vec<Value>> {
-    let document = super::read_file(file)?;
-    let mappings = document.get("mappings").unwrap_or(&document).as_array();
-    let mappings = mappings.with_context(|| {
-        let file = file.display();
-        format!("{file}: expected a list of mappings, or the key 'mappings' with one")
-    })?;
-    Ok(mappings.clone())
-}
-
-/// Creates a mapping, or updates the one of the same source and function.
-async fn apply(client: &Client, mapping: &Value) -> anyhow::Result<Value> {
-    let source = mapping["EventSourceArn"].as_str();
-    let function = mapping["FunctionName"].as_str();
-    let existing = client.list(source, function).await?;
-    let Some(current) = current(&existing) else {
-        return client.create(mapping).await;
+/// Shows what differs and applies it. Mappings that cannot be written hold up no others; the exit code is
+/// then 1, and the next run continues.
+pub(super) async fn run(
+    client: &Client,
+    format: OutputFormat,
+    args: &ApplyArgs,
+) -> anyhow::Result<ExitCode> {
+    let text = super::read_text(&args.file)?;
+    let mappings = match listed_mappings(&text, &crate::env_variable) {
+        Ok(mappings) => mappings,
+        Err(errors) => return Ok(print_config_errors(Some(&args.file), &errors)),
     };
-    let changes = differences(mapping, current)?;
-    apply_tags(client, mapping, current).await?;
-    match current["UUID"].as_str() {
-        Some(uuid) if !changes.is_empty() => client.update(uuid, &Value::Object(changes)).await,
-        _ => Ok(current.clone()),
+    let mut planned = Vec::new();
+    let result = call(client, args, &mappings, true, &mut planned).await;
+    if let Some(errors) = refused(&result, &mappings) {
+        return Ok(print_config_errors(Some(&args.file), &errors));
     }
+    result?;
+    let is_table = format == OutputFormat::Table;
+    if is_table {
+        output::print(&differences(&planned))?;
+    }
+    let has_changes = planned.iter().any(|step| step["result"] == "planned");
+    if args.dry_run || !has_changes {
+        if !is_table {
+            output::print(&output::serialize(format, &planned)?)?;
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut steps = Vec::new();
+    let result = call(client, args, &mappings, false, &mut steps).await;
+    let text = match is_table {
+        true => summary(&steps),
+        false => output::serialize(format, &steps)?,
+    };
+    output::print(&text)?;
+    result?;
+    let mut code = ExitCode::SUCCESS;
+    for step in &steps {
+        if let Some(error) = step["error"].as_str() {
+            eprint_error(&format!("error: {}: {error}", label(step)));
+            code = ExitCode::FAILURE;
+        }
+    }
+    Ok(code)
 }
 
-/// Gives a mapping the tags of the file, if the file has some.
-async fn apply_tags(client: &Client, mapping: &Value, current: &Value) -> anyhow::Result<()> {
-    let (Some(wanted), Some(arn)) = (
-        mapping.get("Tags").filter(|tags| !tags.is_null()),
-        current["EventSourceMappingArn"].as_str(),
-    ) else {
-        return Ok(());
+/// Calls the daemon and adds its lines to `steps`.
+async fn call(
+    client: &Client,
+    args: &ApplyArgs,
+    mappings: &[ListedMapping],
+    dry_run: bool,
+    steps: &mut Vec<Value>,
+) -> anyhow::Result<()> {
+    let mappings = mappings.iter().map(|mapping| mapping.members.clone());
+    let body = json!({
+        "mappings": mappings.collect::<Value>(),
+        "prune": args.prune,
+        "dry_run": dry_run,
+    });
+    let show = |step| {
+        steps.push(step);
+        Ok(())
     };
-    let wanted = Tags::from_json(wanted);
-    let tags = client.tags(arn).await?;
-    let keys = tags.iter().map(|(key, _)| key);
-    let gone: Vec<&str> = keys.filter(|key| wanted.get(key).is_none()).collect();
-    if !gone.is_empty() {
-        client.untag(arn, &gone).await?;
-    }
-    if tags.with(&wanted) != tags {
-        client.tag(arn, &wanted).await?;
-    }
+    client.call_job(PATH, &body, show).await?;
     Ok(())
 }
 
-/// The mapping to update, of all those of one source and function: at most one is not being deleted.
-fn current(existing: &[Value]) -> Option<&Value> {
-    existing
-        .iter()
-        .find(|mapping| mapping["State"] != "Deleting")
+/// What the daemon refuses about the file, with the line of the mapping.
+fn refused(result: &anyhow::Result<()>, mappings: &[ListedMapping]) -> Option<Vec<ConfigError>> {
+    let error = result.as_ref().err()?.downcast_ref::<ApiError>()?;
+    let field = error.field.as_deref()?;
+    let index = field.strip_prefix("mappings[")?.split(']').next()?;
+    let line = mappings.get(index.parse::<usize>().ok()?)?.line;
+    let message = format!("{field}: {}", error.message);
+    Some(vec![ConfigError { line, message }])
 }
 
-/// The members of the update that turns a mapping, as the API shows it, into that of the file.
-fn differences(wanted: &Value, current: &Value) -> anyhow::Result<Map<String, Value>> {
-    let failed = |errors: Vec<String>| anyhow::anyhow!(errors.join("; "));
-    let wanted = check(wanted).map_err(failed)?;
-    let current_spec = spec_of(current, &wanted);
-    let mut changes = Map::new();
-    for parameter in &parameters::PARAMETERS {
-        let name = parameter.name;
-        let new = wanted.spec.get(name);
-        if parameter.is_updatable && new != current_spec.get(name) {
-            let reset = || parameter.default_for(wanted.source.kind());
-            let value = new.cloned().or_else(reset);
-            changes.extend(value.map(|value| (name.to_owned(), value)));
+/// A line for each mapping and each field that changes.
+fn differences(steps: &[Value]) -> String {
+    let mut text = String::new();
+    for step in steps {
+        let Some(action) = step["action"].as_str() else {
+            continue;
+        };
+        let uuid = step["uuid"].as_str().unwrap_or_default();
+        text.push_str(format!("{action} {} {uuid}", label(step)).trim_end());
+        text.push('\n');
+        for change in step["changes"].as_array().into_iter().flatten() {
+            let field = change["field"].as_str().unwrap_or_default();
+            let after = &change["after"];
+            let before = &change["before"];
+            let line = match before.is_null() {
+                true => format!("  {field}: {after}\n"),
+                false => format!("  {field}: {before} → {after}\n"),
+            };
+            text.push_str(&line);
         }
     }
-    let is_enabled = !matches!(current["State"].as_str(), Some("Disabled" | "Disabling"));
-    let enabled = wanted.enabled.unwrap_or(true);
-    if enabled != is_enabled {
-        changes.insert("Enabled".to_owned(), enabled.into());
-    }
-    Ok(changes)
-}
-
-/// The parameters of a mapping that the API shows, without defaults.
-fn spec_of(shown: &Value, wanted: &Checked) -> MappingSpec {
-    let mut members = shown.as_object().cloned().unwrap_or_default();
-    members.retain(|name, _| parameters::find(name).is_some());
-    let (mut spec, _) = MappingSpec::read(&members, false);
-    // The API shows the function as its ARN; the mapping was found by the name.
-    if let Some(name) = wanted.spec.function_name() {
-        spec.set("FunctionName", name);
-    }
-    match validate::create(&spec, Clock::start().wall()) {
-        Ok(checked) => checked.spec,
-        Err(_) => spec,
+    match text.is_empty() {
+        true => "nothing differs".to_owned(),
+        false => text,
     }
 }
 
-/// Every error in the members of a mapping that can be found without a daemon.
-fn check(mapping: &Value) -> Result<Checked, Vec<String>> {
-    let spec = serde_json::from_value::<MappingSpec>(mapping.clone());
-    let spec = spec.map_err(|error| vec![error.to_string()])?;
-    let checked = validate::create(&spec, Clock::start().wall());
-    checked.map_err(|violations| violations.iter().map(ToString::to_string).collect())
+fn summary(steps: &[Value]) -> String {
+    let count = |action: Value, result: &str| {
+        let counted = steps
+            .iter()
+            .filter(|step| step["action"] == action && step["result"] == result);
+        counted.count()
+    };
+    let [created, updated, deleted] =
+        ["create", "update", "delete"].map(|action| count(action.into(), "done"));
+    let unchanged = count(Value::Null, "unchanged");
+    let failed = steps.iter().filter(|step| !step["error"].is_null()).count();
+    format!(
+        "{created} created, {updated} updated, {deleted} deleted, {unchanged} unchanged, {failed} not \
+         done"
+    )
+}
+
+/// Source and function by their names.
+fn label(step: &Value) -> String {
+    let source = step["event_source_arn"].as_str().unwrap_or_default();
+    output::label_of(source, step["function_arn"].as_str().unwrap_or_default())
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
-    #[test]
-    fn a_mapping_that_is_being_deleted_is_created_again() {
-        let deleting = json!({"UUID": "a", "State": "Deleting"});
-        let live = json!({"UUID": "b", "State": "Disabled"});
-        let existing = [deleting, live.clone()];
-        assert_eq!(current(&existing), Some(&live));
-        assert_eq!(current(&existing[..1]), None);
-        assert_eq!(current(&[]), None);
-    }
-
-    fn shown() -> Value {
+    fn step(action: &str, result: &str, changes: &Value) -> Value {
         json!({
-            "UUID": "14e0db71-5d35-4eb5-b481-8945cf9d10c2",
-            "State": "Enabled",
-            "StateTransitionReason": "User action",
-            "LastModified": 1.5,
-            "LastProcessingResult": "OK",
-            "EventSourceArn": "arn:aws:kinesis:us-east-1:000000000000:stream/s",
-            "FunctionArn": "arn:aws:lambda:us-east-1:000000000000:function:f",
-            "EventSourceMappingArn": "arn:aws:lambda:us-east-1:000000000000:event-source-mapping:x",
-            "BatchSize": 7,
-            "StartingPosition": "LATEST",
-            "MaximumBatchingWindowInSeconds": 5,
-            "BisectBatchOnFunctionError": false,
-            "DestinationConfig": {"OnFailure": {}},
-            "FunctionResponseTypes": [],
-            "MaximumRecordAgeInSeconds": -1,
-            "MaximumRetryAttempts": -1,
-            "ParallelizationFactor": 1,
-            "TumblingWindowInSeconds": 0,
+            "action": action,
+            "uuid": if action == "create" { Value::Null } else { "14e0db71".into() },
+            "event_source_arn": "arn:aws:sqs:us-east-1:000000000000:jobs",
+            "function_arn": "arn:aws:lambda:us-east-1:000000000000:function:f",
+            "changes": changes,
+            "result": result,
+            "error": (result == "failed").then_some("no"),
         })
     }
 
-    fn changes(more: &Value) -> Value {
-        let mut wanted = json!({
-            "EventSourceArn": "arn:aws:kinesis:us-east-1:000000000000:stream/s",
-            "FunctionName": "f",
-            "StartingPosition": "LATEST",
+    #[test]
+    fn each_mapping_and_each_field_that_changes_has_a_line() {
+        let changes = json!([
+            {"field": "BatchSize", "before": null, "after": 5},
+            {"field": "Tags", "before": {}, "after": {"a": "b"}},
+        ]);
+        let mut nothing = step("", "unchanged", &json!([]));
+        nothing["action"] = Value::Null;
+        let steps = [
+            step("create", "done", &changes),
+            nothing,
+            step("delete", "failed", &json!([])),
+        ];
+        assert_eq!(
+            differences(&steps),
+            "create sqs jobs → f\n  BatchSize: 5\n  Tags: {} → {\"a\":\"b\"}\n\
+             delete sqs jobs → f 14e0db71\n"
+        );
+        assert_eq!(
+            summary(&steps),
+            "1 created, 0 updated, 0 deleted, 1 unchanged, 1 not done"
+        );
+        assert_eq!(differences(&[]), "nothing differs");
+    }
+
+    #[test]
+    fn a_refusal_is_reported_at_the_line_of_its_mapping() {
+        let mappings = [1, 4].map(|line| ListedMapping {
+            line,
+            members: Value::Null,
         });
-        if let (Value::Object(wanted), Value::Object(more)) = (&mut wanted, more) {
-            wanted.extend(more.clone());
+        let error = |field: Option<&str>| {
+            Err(ApiError {
+                status: http::StatusCode::BAD_REQUEST,
+                code: String::new(),
+                message: "no".to_owned(),
+                field: field.map(str::to_owned),
+            }
+            .into())
+        };
+        let found = refused(&error(Some("mappings[1].BatchSize")), &mappings).unwrap();
+        assert_eq!(
+            (found[0].line, &*found[0].message),
+            (4, "mappings[1].BatchSize: no")
+        );
+        for other in [None, Some("prune"), Some("mappings[2]")] {
+            assert!(refused(&error(other), &mappings).is_none(), "{other:?}");
         }
-        differences(&wanted, &shown()).unwrap().into()
-    }
-
-    #[test]
-    fn only_what_differs_is_sent() {
-        let same = json!({"BatchSize": 7, "MaximumBatchingWindowInSeconds": 5, "Enabled": true});
-        assert_eq!(changes(&same), json!({}));
-        let other = json!({"BatchSize": 8, "MaximumBatchingWindowInSeconds": 5, "Enabled": false});
-        assert_eq!(changes(&other), json!({"BatchSize": 8, "Enabled": false}));
-    }
-
-    #[test]
-    fn a_parameter_that_left_the_file_is_reset() {
-        let reset = json!({"BatchSize": 100, "MaximumBatchingWindowInSeconds": 0});
-        assert_eq!(changes(&json!({})), reset);
     }
 }

@@ -2,6 +2,7 @@
 
 use std::io::Read;
 use std::path::Path;
+use std::process::ExitCode;
 
 use anyhow::Context;
 use serde_json::Value;
@@ -15,6 +16,7 @@ use crate::output;
 mod apply;
 mod options;
 
+pub(crate) use apply::ApplyArgs;
 pub(crate) use options::MappingArgs;
 
 /// Runs one of the subcommands.
@@ -22,7 +24,7 @@ pub(crate) async fn run(
     client_args: &ClientArgs,
     credentials: Credentials,
     command: MappingsCommand,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<ExitCode> {
     let client = Client::new(&client_args.endpoint, credentials);
     let format = client_args.output;
     match command {
@@ -61,22 +63,24 @@ pub(crate) async fn run(
             let disabled = serde_json::json!({"Enabled": false});
             output::mapping(format, &client.update(&uuid, &disabled).await?)
         }
-        MappingsCommand::Apply { file } => {
-            let applied = apply::run(&client, &file).await?;
-            output::mappings(format, &applied)
-        }
-    }
+        MappingsCommand::Apply(args) => return apply::run(&client, format, &args).await,
+    }?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn read_file(file: &Path) -> anyhow::Result<Value> {
-    let mut text = String::new();
+    let text = read_text(file)?;
+    serde_saphyr::from_str(&text).with_context(|| format!("{} cannot be read", file.display()))
+}
+
+/// The text of a file, or of standard input for `-`.
+fn read_text(file: &Path) -> anyhow::Result<String> {
     if file == Path::new("-") {
+        let mut text = String::new();
         std::io::stdin()
             .read_to_string(&mut text)
             .context("reading standard input")?;
-    } else {
-        text =
-            std::fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?;
+        return Ok(text);
     }
-    serde_saphyr::from_str(&text).with_context(|| format!("{} cannot be read", file.display()))
+    std::fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))
 }

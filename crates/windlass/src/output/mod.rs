@@ -17,7 +17,7 @@ mod table;
 
 pub(crate) use dead_letters::{DeadLetterList, print_payload};
 pub(crate) use replays::{dry_run, replay, replays};
-pub(crate) use status::{function_label, functions_table, label, status_table};
+pub(crate) use status::{function_label, functions_table, label, label_of, status_table};
 pub(crate) use table::terminal_width;
 
 use table::{Column, Narrow, resource};

@@ -229,7 +229,7 @@ pub(crate) fn label(report: &MappingReport) -> String {
     label_of(source, &report.function_arn)
 }
 
-pub(super) fn label_of(source: &str, function_arn: &str) -> String {
+pub(crate) fn label_of(source: &str, function_arn: &str) -> String {
     let source = SourceArn::parse(source).map_or_else(
         || source.to_owned(),
         |source| format!("{} {}", service(source.kind()), source.arn().source_name()),

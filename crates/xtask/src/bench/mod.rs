@@ -6,6 +6,7 @@
 //! where microseconds are not.
 
 mod answers;
+mod api;
 mod compare;
 mod daemon_config;
 mod fan_out;
@@ -76,6 +77,8 @@ enum Part {
     Shards(idle::Options),
     /// Measure the memory of invocations that answer with 6 MiB each, all at the same time
     Answers(answers::Options),
+    /// Measure the API of a daemon with 10,000 mappings: times and memory
+    Api(api::Options),
     /// Measure the memory of queues that get ten messages of 1 MiB each, all at the same time
     Queues(queues::Options),
 }
@@ -130,6 +133,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         Some(Part::Shards(options)) => return idle::shards(options),
         Some(Part::Answers(options)) => return answers::run(options),
         Some(Part::Queues(options)) => return queues::run(options),
+        Some(Part::Api(options)) => return api::run(options),
         None => {}
     }
     let plan = prepare(options)?;
@@ -147,6 +151,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     if options.smoke {
         filter::smoke()?;
         idle::smoke(&launcher)?;
+        api::smoke(&launcher)?;
         answers::smoke(&launcher)?;
         queues::smoke(&launcher)?;
         letters::smoke(&launcher)?;

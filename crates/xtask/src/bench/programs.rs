@@ -410,6 +410,12 @@ impl Program {
         metric_in(&metrics, name).with_context(|| format!("the metrics have no {name}"))
     }
 
+    /// Calls its API.
+    pub(super) fn call(&self, method: &str, path: &str, body: &str) -> Result<http::Response> {
+        let port = self.api.context("the program has no API")?;
+        http::send(port, method, path, &[], body)
+    }
+
     /// Fails, with the end of the log, if the program has ended.
     pub(super) fn expect_alive(&mut self) -> Result<()> {
         if let Some(status) = self.child.try_wait().context("polling a program")? {

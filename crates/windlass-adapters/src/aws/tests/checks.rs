@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use windlass_core::arn::{Arn, SourceArn};
 use windlass_core::mapping::{
-    Change, DesiredState, Mapping, MappingId, MappingRow, RetryBackoff, Revision,
+    Change, DesiredState, Mapping, MappingId, MappingRow, Origin, RetryBackoff, Revision,
 };
 use windlass_core::outcome::Fault;
 use windlass_core::spec::MappingSpec;
@@ -85,7 +85,7 @@ fn mapping(members: &Value) -> Mapping {
         change: Change::Created,
         created: now,
         last_modified: now,
-        from_config: false,
+        origin: Origin::Api,
     };
     validate::mapping(&row).unwrap()
 }
