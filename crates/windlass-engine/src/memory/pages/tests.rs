@@ -81,9 +81,9 @@ fn page(n_records: usize, size: usize) -> Vec<Record> {
     Record::of_page(builder.finish())
 }
 
-/// Events, commas between them, and sequence numbers.
+/// Events, each with a comma after it, and sequence numbers.
 fn page_len(n_records: usize, size: usize) -> usize {
-    n_records * size + (n_records - 1) + n_records
+    n_records * (size + 2)
 }
 
 fn view(records: &[Record]) -> ShardView {
