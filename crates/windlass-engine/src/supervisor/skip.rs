@@ -76,6 +76,7 @@ struct SkipRun<'a> {
     operator: &'a Operator,
     mapping: &'a MappingId,
     skip: &'a Skip,
+    stream: &'a Stream,
     caller: &'a SkipCaller,
     letters: DeadLetterBox,
     line: &'a SkipLine,
@@ -140,10 +141,7 @@ impl Operator {
         if self.context.settings.dead_letters.keep == Keep::Never && !skip.discards {
             return Err(OperationError::NotKept);
         }
-        if let SkipRecords::Through(number) = &skip.records {
-            let at = StretchStart::At(number.clone());
-            stream.check_number(&skip.shard, &at).await?;
-        }
+        stream.check_skip(&skip).await?;
         let n_lanes = stream.source.settings.parallelization_factor;
         Ok(Plan {
             extent: self.extent(row, &skip, n_lanes)?,
@@ -181,6 +179,7 @@ impl Operator {
             operator: self,
             mapping: id,
             skip,
+            stream: &plan.stream,
             caller,
             letters: letters.of_skip(id, &plan.mapping.function, &plan.stream.source.arn),
             line,
@@ -288,6 +287,17 @@ impl Operator {
     }
 }
 
+impl Stream {
+    /// Checks that the last record to skip is one of the shard, if it is named.
+    async fn check_skip(&self, skip: &Skip) -> Result<(), OperationError> {
+        let SkipRecords::Through(number) = &skip.records else {
+            return Ok(());
+        };
+        let at = StretchStart::At(number.clone());
+        self.check_number(&skip.shard, &at).await
+    }
+}
+
 impl SkipRun<'_> {
     async fn run(
         mut self,
@@ -303,6 +313,11 @@ impl SkipRun<'_> {
                     limit,
                     timeout,
                 } => {
+                    if from.after.sequence_number().is_none() {
+                        // Nothing else shows that the stream was created again since it was named.
+                        let checked = self.stream.check_skip(self.skip);
+                        self.caller.unless_ended(checked).await??;
+                    }
                     let page = self.read(&mut reads, &from, limit, timeout);
                     // Until what is in memory is counted.
                     let (page, _memory) = self.caller.unless_ended(page).await?;

@@ -101,6 +101,12 @@ impl SkipChecker {
         &self.marked
     }
 
+    /// Records before those that are marked were lost while the skip ran: which ones the marks mean may not
+    /// be known any more.
+    pub fn forget_marks(&mut self) {
+        self.marked.clear();
+    }
+
     /// Returns the records that the write keeps.
     ///
     /// # Errors

@@ -118,6 +118,7 @@ impl World {
         let mut rng = Rng::new(seed);
         let mut plan = Plan::draw(&mut rng);
         let checkpoint = plan.from.clone();
+        let skips = Skips::new(seed, &plan);
         let source = mem::take(&mut plan.source);
         let function = mem::take(&mut plan.function);
         let store = mem::take(&mut plan.store);
@@ -139,7 +140,7 @@ impl World {
             repairable: BTreeSet::new(),
             window_was_dropped: false,
             turns: Turns::new(&mut rng),
-            skips: Skips::new(seed),
+            skips,
             told: None,
             now: START,
             rng,
