@@ -15,7 +15,7 @@ pub(crate) const fn needed(invocations: usize) -> u64 {
     OTHER_FILES + invocations as u64
 }
 
-/// The limit to which [`raise_limit`] can raise; `None` if there is none.
+/// The limit to which [`raise_limit`] can raise; `None`: files are not limited.
 pub(crate) fn highest_limit() -> Option<u64> {
     getrlimit(Resource::Nofile).maximum
 }

@@ -61,7 +61,7 @@ pub struct ShardTotals {
     pub batches: u64,
     pub first_arrival: Option<Timestamp>,
     pub last_arrival: Option<Timestamp>,
-    /// Records that a filter matches, or all if there is none.
+    /// Records that a filter matches; without filters, all.
     pub matching: u64,
 }
 
