@@ -6,7 +6,8 @@
 //! A section describes the records up to and including its last one, which it names. Sequence
 //! numbers are not compared by value: a record is skipped only once the named record has come
 //! at the place at which the section expects it. If it does not come there, the records of the
-//! section are delivered again.
+//! section are delivered again. Of a section that is not recognized, its last record still shows where
+//! the next section begins.
 
 use std::collections::VecDeque;
 
@@ -20,7 +21,8 @@ const SECTION_RECORDS: u64 = 100;
 /// Consecutive records: they follow those of the previous section, or the position.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MarkedSection {
-    /// Numbers of records: resolved, unresolved, resolved, and so on. Only the first may be 0.
+    /// Numbers of records: resolved, unresolved, resolved, and so on. Only the first may be 0. Empty if it
+    /// is not known which records follow the previous section.
     pub runs: Vec<u64>,
     pub last: SequenceNumber,
     /// See [`Record::sub_sequence_number`].
@@ -38,6 +40,18 @@ impl MarkedSection {
     fn ends_with(&self, record: &Record) -> bool {
         self.last.as_str() == record.sequence_number()
             && self.sub_sequence_number == record.sub_sequence_number()
+    }
+
+    /// Drops its first records; fewer than it has.
+    fn drop_front(&mut self, mut n_records: u64) {
+        for run in &mut self.runs {
+            let n_dropped = n_records.min(*run);
+            *run -= n_dropped;
+            n_records -= n_dropped;
+        }
+        while let [0, 0, ..] = self.runs[..] {
+            self.runs.drain(..2);
+        }
     }
 
     /// Of each record, whether it is resolved.
@@ -97,9 +111,6 @@ pub(crate) struct MarkReader {
     /// The records of the first section, until its last one shows that they are its records.
     held: Vec<Record>,
     held_bytes: usize,
-    /// Whether the next record belongs to the first section: it is the next one after the section
-    /// before it.
-    is_aligned: bool,
 }
 
 /// Records that were read, in the order of the shard.
@@ -116,7 +127,6 @@ impl MarkReader {
             sections: sections.into(),
             held: Vec::new(),
             held_bytes: 0,
-            is_aligned: true,
         }
     }
 
@@ -133,10 +143,13 @@ impl MarkReader {
         recognized
     }
 
-    /// Returns the records that it holds: they cannot be recognized. Later sections still can.
+    /// Returns the records that it holds, without their marks. Those that follow can still be recognized.
     pub(crate) fn release(&mut self) -> MarkedRecords {
-        self.is_aligned = false;
-        MarkedRecords::unresolved(self.take_held())
+        let held = self.take_held();
+        if let Some(section) = self.sections.front_mut() {
+            section.drop_front(held.len() as u64);
+        }
+        MarkedRecords::unresolved(held)
     }
 
     /// The sections describe another stream. Nothing may be held.
@@ -164,24 +177,31 @@ impl MarkReader {
         self.held_bytes += record.event_len();
         self.held.push(record);
         let n_held = self.held.len() as u64;
-        let first = self.sections.front();
-        let is_whole = |section: &MarkedSection| n_held == section.n_records();
-        match (ended, first) {
-            (Some(0), Some(section)) if self.is_aligned && is_whole(section) => {
-                let marks: Vec<_> = section.resolved().collect();
+        let n_expected = self.sections.front().map_or(0, MarkedSection::n_records);
+        match ended {
+            Some(0) if n_held == n_expected => {
+                let marks = self.sections[0].resolved().collect();
                 recognized.append(self.take_held(), marks);
                 self.sections.pop_front();
             }
-            (Some(index), _) => {
+            Some(index) => {
                 recognized.append_unresolved(self.take_held());
                 self.sections.drain(..=index);
-                self.is_aligned = true;
             }
-            (None, Some(section)) if self.is_aligned && n_held < section.n_records() => {}
-            (None, _) => {
+            None if n_held < n_expected => {}
+            None => {
                 recognized.append_unresolved(self.take_held());
-                self.is_aligned = false;
+                self.lose_place();
             }
+        }
+    }
+
+    /// The next records are not those that the first section expects.
+    fn lose_place(&mut self) {
+        if self.sections.len() == 1 {
+            self.sections.clear();
+        } else if let Some(section) = self.sections.front_mut() {
+            section.runs.clear();
         }
     }
 
@@ -296,11 +316,28 @@ mod tests {
     }
 
     #[test]
-    fn released_records_are_delivered_again() {
+    fn released_records_are_delivered_again_and_those_that_follow_are_recognized() {
+        for (n_released, expected) in [(1, "2* 3 4*"), (2, "3 4*"), (3, "4*")] {
+            let mut reader = reader();
+            check(&read(&mut reader, 1..=n_released), "");
+            assert_eq!(reader.release().records.len() as u64, n_released);
+            let unread: Vec<_> = reader.unread().cloned().collect();
+            let rest = n_released + 1..=4;
+            check(&read(&mut reader, rest.clone()), expected);
+            check(&read(&mut MarkReader::new(unread), rest), expected);
+        }
+    }
+
+    #[test]
+    fn only_the_end_of_a_section_that_was_not_recognized_is_kept() {
         let mut reader = reader();
-        check(&read(&mut reader, 1..=2), "");
-        check(&reader.release(), "1 2");
-        check(&read(&mut reader, 3..=7), "3 4 5* 6* 7");
+        check(&read(&mut reader, 11..=14), "11 12 13 14");
+        let unread: Vec<_> = reader.unread().cloned().collect();
+        assert_eq!(unread, [section(&[], 4), section(&[2, 1], 7)]);
+        let mut next = MarkReader::new(unread);
+        check(&read(&mut next, [31, 32, 33, 4, 5, 6]), "31 32 33 4");
+        check(&read(&mut next, 8..=9), "5 6 8 9");
+        assert_eq!(next.unread().len(), 0);
     }
 
     #[test]

@@ -39,7 +39,7 @@ pub fn resolved_by(
     let offset = contents.offset_of(&checkpoint.position, trimmed);
     let offset = offset.unwrap_or(contents.len());
     let mut resolved: BTreeSet<_> = (0..offset).collect();
-    resolved.extend(marked_by(checkpoint, contents, offset));
+    resolved.extend(marked_by(checkpoint, contents, offset.max(trimmed)));
     resolved
 }
 
@@ -79,7 +79,7 @@ impl SkipChecker {
     ) -> Self {
         let offset = contents.offset_of(&from.position, trimmed);
         let offset = offset.unwrap_or(contents.len());
-        let marked = marked_by(from, contents, offset);
+        let marked = marked_by(from, contents, offset.max(trimmed));
         // A section that does not fit into the buffer is not recognized.
         let last = marked.last().map_or(offset, |last| last + 1);
         let held = &contents.records()[offset.min(last)..last];
@@ -101,8 +101,8 @@ impl SkipChecker {
         &self.marked
     }
 
-    /// Records before those that are marked were lost while the skip ran: which ones the marks mean may not
-    /// be known any more.
+    /// What was read does not show which records the marks mean: records before them are lost, or those
+    /// after them do not come.
     pub fn forget_marks(&mut self) {
         self.marked.clear();
     }

@@ -118,7 +118,7 @@ impl World {
         let mut rng = Rng::new(seed);
         let mut plan = Plan::draw(&mut rng);
         let checkpoint = plan.from.clone();
-        let skips = Skips::new(seed, &plan);
+        let skips = Skips::new(seed);
         let source = mem::take(&mut plan.source);
         let function = mem::take(&mut plan.function);
         let store = mem::take(&mut plan.store);

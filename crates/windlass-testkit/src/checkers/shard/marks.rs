@@ -14,7 +14,9 @@ use crate::world::Contents;
 pub(super) struct MarksModel {
     sections: VecDeque<MarkedSection>,
     pub(super) held: Vec<Record>,
-    in_place: bool,
+    /// How many records of the first section were delivered before it was complete; `None` if it is not
+    /// known which records are its own.
+    n_released: Option<usize>,
     /// Records of sections that were not recognized.
     pub(super) unrecognized: BTreeSet<usize>,
     /// Whether the position of the checkpoint was that of another stream.
@@ -26,7 +28,7 @@ impl MarksModel {
         Self {
             sections: sections.into(),
             held: Vec::new(),
-            in_place: true,
+            n_released: Some(0),
             unrecognized: BTreeSet::new(),
             are_dropped: false,
         }
@@ -48,31 +50,44 @@ impl MarksModel {
             let index = contents.index_of(record);
             let ends = |section: &MarkedSection| last_of(section, contents) == index;
             let ended = self.sections.iter().position(ends);
-            let expected = self.sections[0].runs.iter().sum::<u64>();
-            let n_held = self.held.len() as u64;
-            if ended == Some(0) && self.in_place && n_held == expected {
-                let runs = self.sections.pop_front().expect("it is the first").runs;
-                let mut held = self.held.drain(..);
-                for (index, n_records) in runs.into_iter().enumerate() {
-                    let run = held
-                        .by_ref()
-                        .take(usize::try_from(n_records).expect("they are in memory"));
-                    certain.extend(run.map(|record| (record, index % 2 == 0)));
-                }
+            let expected = self.expected();
+            let n_held = self.held.len();
+            if ended == Some(0) && n_held == expected.len() {
+                certain.extend(self.held.drain(..).zip(expected));
+                self.sections.pop_front();
+                self.n_released = Some(0);
             } else if let Some(index) = ended {
                 certain.extend(self.release(contents));
                 self.sections.drain(..=index);
-                self.in_place = true;
-            } else if !self.in_place || expected <= n_held {
+                self.n_released = Some(0);
+            } else if expected.len() <= n_held {
                 certain.extend(self.release(contents));
+                self.n_released = None;
             }
         }
         certain
     }
 
+    /// The marks of the records of the first section that were not delivered yet; none if it is not known
+    /// which these are.
+    fn expected(&self) -> Vec<bool> {
+        let (Some(section), Some(n_released)) = (self.sections.front(), self.n_released) else {
+            return Vec::new();
+        };
+        section.resolved().skip(n_released).collect()
+    }
+
+    /// The sections that a checkpoint keeps.
+    fn unread(&self) -> impl ExactSizeIterator<Item = &MarkedSection> {
+        let is_useless = self.sections.len() == 1 && self.expected().is_empty();
+        self.sections.iter().skip(usize::from(is_useless))
+    }
+
     /// Records that are held in vain.
     pub(super) fn release(&mut self, contents: &Contents) -> Vec<(Record, bool)> {
-        self.in_place = false;
+        if let Some(n_released) = &mut self.n_released {
+            *n_released += self.held.len();
+        }
         let index = |record: &Record| contents.index_of(record);
         self.unrecognized.extend(self.held.iter().filter_map(index));
         self.held.drain(..).map(|record| (record, false)).collect()
@@ -93,13 +108,18 @@ impl MarksModel {
     ) -> Result<(), BrokenInvariant> {
         let mut next = prefix;
         let mut sections = sections.iter();
-        let mut unread = self.sections.iter();
+        let mut unread = self.unread();
         for section in sections.by_ref() {
             let index = last_of(section, contents);
             let last = index.and_then(|index| records.iter().rposition(|it| it.index == index));
             let Some(last) = last else {
-                ensure(unread.next() == Some(section), "I1", || {
-                    format!("saves {section:?}, which is not a section that was not read")
+                let is_first = unread.next().is_some_and(|first| {
+                    let is_end = first.last == section.last
+                        && first.sub_sequence_number == section.sub_sequence_number;
+                    is_end && section.resolved().eq(self.expected())
+                });
+                ensure(is_first, "I1", || {
+                    format!("saves {section:?}, which is not what was not read")
                 })?;
                 break;
             };
@@ -123,7 +143,7 @@ impl MarksModel {
         })?;
         let needs_mark = |record: &TrackedRecord| {
             let was_marked = record.was_marked;
-            (record.resolved && !record.unseen) || was_marked || !self.sections.is_empty()
+            (record.resolved && !record.unseen) || was_marked || 0 < self.unread().len()
         };
         let left_out = records[next..].iter().find(|it| needs_mark(it));
         ensure(left_out.is_none(), "marks", || {

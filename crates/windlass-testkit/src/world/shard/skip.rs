@@ -3,14 +3,13 @@
 use std::collections::BTreeSet;
 
 use windlass_core::position::Position;
-use windlass_core::shard::{ShardInput, ShardSkip, SkipExtent, SkipStep, SkipWrite};
+use windlass_core::shard::{ReadResult, ShardInput, ShardSkip, SkipExtent, SkipStep, SkipWrite};
 
 use super::{Fate, World, since_start};
 use crate::checkers::skip::{SkipChecker, resolved_by};
 use crate::checkers::{BrokenInvariant, ensure};
 use crate::rng::Rng;
 use crate::world::Trace;
-use crate::world::plan::Plan;
 
 /// More steps than any skip needs.
 const MAX_STEPS: usize = 10_000;
@@ -27,25 +26,20 @@ pub(super) struct Skips {
 }
 
 impl Skips {
-    /// There are none where checkpoints have marks, or where what a skip reads is not what the shard has:
-    /// with lanes, aggregates, a stream that is created again, or pages that are falsely empty or end
-    /// before a record that cannot be read.
-    pub(super) fn new(seed: u64, plan: &Plan) -> Self {
+    pub(super) fn new(seed: u64) -> Self {
         let mut rng = Rng::new(!seed);
-        let chance = rng.pick(&[0, 0, 0, 20, 80]);
-        let Plan {
-            contents, source, ..
-        } = plan;
-        let has_aggregates = contents.records().iter().any(|it| it.inner().is_some());
-        let reads_all = source.empty_page == 0 && source.unreadable == 0;
-        let has_lanes = plan.settings.mapping.parallelization_factor != 1;
-        let is_exact = reads_all && !has_lanes && !has_aggregates && !contents.is_recreated();
         Self {
-            chance: if is_exact { chance } else { 0 },
+            chance: rng.pick(&[0, 0, 0, 20, 80]),
             rng,
             next: None,
         }
     }
+}
+
+/// Whether the records after a page do not come: what is held for a section is not recognized.
+fn shows_no_more(page: &ReadResult) -> bool {
+    let is_at_tip = page.records.is_empty() && page.behind.is_zero();
+    is_at_tip || page.unreadable.is_some()
 }
 
 impl World {
@@ -124,6 +118,10 @@ impl World {
                     let result = self
                         .source
                         .read(contents, &from, limit, faulty, self.now, rng)?;
+                    trace.record(|| format!("    → {result:?}"));
+                    if result.as_ref().is_ok_and(shows_no_more) {
+                        checker.forget_marks();
+                    }
                     skip.handle_read(result, self.now);
                 }
                 SkipStep::Wait(until) => self.now = self.now.max(until),
