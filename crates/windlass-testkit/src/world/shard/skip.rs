@@ -96,7 +96,6 @@ impl World {
         let (contents, trimmed) = (&self.plan.contents, self.source.trimmed);
         let mut checker =
             SkipChecker::new(settings.clone(), &from, extent.clone(), contents, trimmed);
-        let former = resolved_by(&from, contents, trimmed);
         let seed = self.skips.rng.any();
         let checked = extent.clone();
         let mut skip = ShardSkip::new(settings, from, extent, true, seed, self.now);
@@ -138,7 +137,6 @@ impl World {
                     let indexes = checker.write(&write, &self.plan.contents)?;
                     self.write_skip(&write, indexes)?;
                     self.marks_are_kept(checker.marked())?;
-                    self.forget_marks(&former);
                 }
                 SkipStep::Done(end) => {
                     trace.record(|| format!("{} skip ends: {end:?}", since_start(self.now)));
@@ -189,7 +187,8 @@ impl World {
         ensure(lost.is_none(), "skip", || {
             format!("a checkpoint passes record {lost:?}, which is not resolved")
         })?;
-        self.settled.extend(resolved);
+        // Records whose marks were not recognized come again.
+        self.settled = resolved;
         self.settled
             .retain(|index| !self.repairable.contains(index));
         Ok(())
@@ -203,14 +202,5 @@ impl World {
         ensure(lost.is_empty(), "skip", || {
             format!("the marks of records {lost:?} are lost")
         })
-    }
-
-    /// Records whose marks were not recognized come again.
-    fn forget_marks(&mut self, former: &BTreeSet<usize>) {
-        let (contents, trimmed) = (&self.plan.contents, self.source.trimmed);
-        let resolved = resolved_by(&self.store.checkpoint, contents, trimmed);
-        for index in former.difference(&resolved) {
-            self.settled.remove(index);
-        }
     }
 }
