@@ -22,9 +22,6 @@ const QUIET_TIME: Duration = Duration::from_secs(5);
 /// A daemon that still reads after this long while its functions hang has no memory limit.
 const READ_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// Of a measurement with few records.
-const RELEASES_PER_SECOND: u32 = 10;
-
 pub(super) const BUFFERED_METRIC: &str = "windlass_buffered_bytes";
 pub(super) const LIMIT_METRIC: &str = "windlass_buffer_limit_bytes";
 
@@ -164,18 +161,28 @@ pub(super) fn deliver(
     }
 }
 
-/// Releases records ten times a second, `per_second` in all, and waits until all are delivered, after
-/// `before` others.
+/// How records become available in a measurement with few of them.
+#[derive(Clone, Copy)]
+pub(super) struct Pace {
+    pub(super) releases_per_second: u32,
+    /// Number of records.
+    pub(super) per_release: u64,
+}
+
+/// Releases records at a pace, and waits until all are delivered, after `before` others.
 pub(super) fn deliver_at_pace(
     program: &mut Program,
     source: &Source,
-    per_second: u64,
+    pace: Pace,
     seconds: u64,
     before: u64,
 ) -> Result<()> {
-    let per_release = per_second / u64::from(RELEASES_PER_SECOND);
-    let n_releases = seconds * u64::from(RELEASES_PER_SECOND);
-    let interval = Duration::from_secs(1) / RELEASES_PER_SECOND;
+    let Pace {
+        releases_per_second,
+        per_release,
+    } = pace;
+    let n_releases = seconds * u64::from(releases_per_second);
+    let interval = Duration::from_secs(1) / releases_per_second;
     let started = Instant::now();
     for number in 1..n_releases {
         source.release(per_release)?;

@@ -11,17 +11,20 @@ use anyhow::Result;
 use clap::{Args, value_parser};
 use serde_json::json;
 
-use super::measure::{cost, deliver, deliver_at_pace};
+use super::measure::{Pace, cost, deliver, deliver_at_pace};
 use super::programs::{Client, Function, Launcher, Load};
 use super::report::median;
 use super::{BATCH_SIZE, SHARDS, with_release_programs};
 
 const RECORD_BYTES: u32 = 1024;
 
-/// For the times: each shard is read five times a second, and then has one batch.
-const TIMED_SHARDS: u32 = 20;
+/// For the times: one shard, whose subscription gets a batch every 10 ms. Shards that are read would be
+/// read at once, and the functions would wait for each other.
 const TIMED_BATCH_SIZE: u32 = 10;
-const TIMED_INVOCATIONS_PER_SECOND: u64 = 100;
+const TIMED_PACE: Pace = Pace {
+    releases_per_second: 100,
+    per_release: TIMED_BATCH_SIZE as u64,
+};
 
 #[derive(Args)]
 pub(crate) struct Options {
@@ -132,7 +135,8 @@ fn figures(
 /// How long invocations take when there are few of them.
 fn times(launcher: &Launcher<'_>, function: Function, seconds: u64) -> Result<Vec<Duration>> {
     let load = Load {
-        shards: TIMED_SHARDS,
+        shards: 1,
+        fan_out: true,
         record_bytes: RECORD_BYTES,
         batch_size: TIMED_BATCH_SIZE,
         function,
@@ -141,12 +145,11 @@ fn times(launcher: &Launcher<'_>, function: Function, seconds: u64) -> Result<Ve
     };
     let source = launcher.start_source(&load)?;
     let mut daemon = launcher.start_client(Client::Windlass, &load, &source)?;
-    // The first events wait for the start of the processes.
-    let warm_up = u64::from(TIMED_SHARDS * TIMED_BATCH_SIZE);
+    // The first event waits for the start of the process.
+    let warm_up = u64::from(TIMED_BATCH_SIZE);
     deliver(&mut daemon, &source, warm_up, warm_up)?;
     let n_warm_up = daemon.invocation_times()?.len();
-    let per_second = TIMED_INVOCATIONS_PER_SECOND * u64::from(TIMED_BATCH_SIZE);
-    deliver_at_pace(&mut daemon, &source, per_second, seconds, warm_up)?;
+    deliver_at_pace(&mut daemon, &source, TIMED_PACE, seconds, warm_up)?;
     let mut times = daemon.invocation_times()?;
     times.drain(..n_warm_up.min(times.len()));
     Ok(times)
@@ -187,7 +190,8 @@ impl fmt::Display for Report {
             formatter,
             "Functions as processes, compared with HTTP: CPU of the daemon per record of 1 KiB in \
              batches of {BATCH_SIZE}, and the time of an invocation at \
-             {TIMED_INVOCATIONS_PER_SECOND} a second; medians of {} rounds",
+             {} a second; medians of {} rounds",
+            TIMED_PACE.releases_per_second,
             self.0.len()
         )?;
         writeln!(

@@ -11,7 +11,7 @@ use clap::{Args, value_parser};
 use serde_json::{Value, json};
 
 use super::compare::{Comparison, Contestant};
-use super::measure::{deliver, deliver_at_pace};
+use super::measure::{Pace, deliver, deliver_at_pace};
 use super::programs::{Client, Launcher, Load, Queue, WaitTimes};
 use super::{finish, with_release_programs};
 
@@ -38,7 +38,9 @@ const WINDOW: Duration = Duration::from_secs(1);
 const LARGE_BATCH_WINDOW: Duration = Duration::from_secs(20);
 
 /// Messages a second of the measurement with few of them.
-const PACE: u64 = 100;
+const PER_SECOND: u64 = 100;
+
+const RELEASES_PER_SECOND: u32 = 10;
 
 #[derive(Args)]
 pub(crate) struct Options {
@@ -76,14 +78,14 @@ pub(super) fn run(options: &Options) -> Result<()> {
         ];
         let wait = few_messages(launcher, options.seconds)?;
         let more = format!(
-            "Few messages, {PACE} a second: receive to invoke p50 {:.2} ms, p99 {:.2} ms\n",
+            "Few messages, {PER_SECOND} a second: receive to invoke p50 {:.2} ms, p99 {:.2} ms\n",
             millis(wait.p50),
             millis(wait.p99)
         );
         let mut figures: Vec<Value> = comparisons.iter().map(Comparison::to_json).collect();
         figures.push(json!({
             "what": "few messages",
-            "messages_per_second": PACE,
+            "messages_per_second": PER_SECOND,
             "p50_ms": millis(wait.p50),
             "p99_ms": millis(wait.p99),
         }));
@@ -188,9 +190,13 @@ fn few_messages(launcher: &Launcher<'_>, seconds: u64) -> Result<WaitTimes> {
     let load = Case::Standard.load();
     let source = launcher.start_source(&load)?;
     let mut daemon = launcher.start_client(Client::Windlass, &load, &source)?;
-    deliver(&mut daemon, &source, PACE, PACE)?;
+    deliver(&mut daemon, &source, PER_SECOND, PER_SECOND)?;
     source.take_wait_times()?;
-    deliver_at_pace(&mut daemon, &source, PACE, seconds, PACE)?;
+    let pace = Pace {
+        releases_per_second: RELEASES_PER_SECOND,
+        per_release: PER_SECOND / u64::from(RELEASES_PER_SECOND),
+    };
+    deliver_at_pace(&mut daemon, &source, pace, seconds, PER_SECOND)?;
     let times = source.take_wait_times()?;
     times.context("the source measures no times")
 }
