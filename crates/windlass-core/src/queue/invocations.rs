@@ -1,4 +1,5 @@
-//! The batches in flight, and those that wait because their function was not reached.
+//! The batches in flight, and those that wait because their function was not reached, or did not
+//! accept a larger batch.
 //!
 //! While the function cannot be reached, one batch at a time is invoked as a probe.
 
@@ -57,6 +58,12 @@ pub(super) enum InvocationEnd {
     UnknownItems(Vec<FailedMessage>),
     /// The function was not reached; the batch will be retried.
     Waits,
+    /// The batch was larger than the function accepts. Its first half is retried; the second half
+    /// waits to be put into a batch again.
+    Halved {
+        first: Vec<Token>,
+        second: Vec<Token>,
+    },
 }
 
 impl Invocations {
@@ -182,13 +189,11 @@ impl Invocations {
             messages: messages.cloned().collect::<Vec<Message>>().into(),
         };
         self.n_messages_in_flight += tokens.len();
-        let received = tokens.iter().map(|token| inbox.get(*token).received);
-        let first = received.min().expect("a batch has at least one message");
         let invocation = Invocation {
             batch: batch.clone(),
-            tokens,
             begun: now,
-            held_until: first + self.hold_limit,
+            held_until: held_until(&tokens, inbox, self.hold_limit),
+            tokens,
         };
         self.by_id.insert(id, invocation);
         self.mark_probe(id);
@@ -217,6 +222,10 @@ impl Invocations {
         if self.probe == Some(id) {
             self.probe = None;
         }
+        if outcome.is_too_large() && 1 < n_messages {
+            self.pause.succeeded(begun);
+            return self.halve(id, inbox);
+        }
         match outcome {
             Outcome::NotInvoked { .. } | Outcome::FunctionError { .. } | Outcome::Windowed(_) => {
                 self.concurrency.failed(n_in_flight, begun, now);
@@ -226,10 +235,7 @@ impl Invocations {
             }
         }
         if let Outcome::NotInvoked { cause } = outcome {
-            self.n_messages_in_flight -= n_messages;
-            self.n_messages_waiting += n_messages;
-            inbox.mark_waiting(tokens, Some(id));
-            self.waiting.insert(id);
+            self.wait(id, inbox);
             self.cause = *cause;
             self.pause.failed(*cause, now, jitter);
             return InvocationEnd::Waits;
@@ -258,6 +264,28 @@ impl Invocations {
                 all_failed(tokens)
             }
         }
+    }
+
+    /// A batch in flight waits for its next attempt.
+    fn wait(&mut self, id: BatchId, inbox: &mut Inbox) {
+        let tokens = &self.by_id[&id].tokens;
+        self.n_messages_in_flight -= tokens.len();
+        self.n_messages_waiting += tokens.len();
+        inbox.mark_waiting(tokens, Some(id));
+        self.waiting.insert(id);
+    }
+
+    /// Takes the second half out of a batch in flight; the first half, of ⌈n/2⌉ messages, waits.
+    fn halve(&mut self, id: BatchId, inbox: &mut Inbox) -> InvocationEnd {
+        let invocation = self.by_id.get_mut(&id).expect("the id was just found");
+        let Invocation { batch, tokens, .. } = invocation;
+        let second = tokens.split_off(tokens.len().div_ceil(2));
+        batch.messages = batch.messages[..tokens.len()].into();
+        let first = tokens.clone();
+        invocation.held_until = held_until(&first, inbox, self.hold_limit);
+        self.n_messages_in_flight -= second.len();
+        self.wait(id, inbox);
+        InvocationEnd::Halved { first, second }
     }
 
     /// When the first of the batches that wait must be released.
@@ -300,6 +328,13 @@ impl Invocations {
             self.probe = Some(id);
         }
     }
+}
+
+/// When the messages of a batch must be released if they wait.
+fn held_until(tokens: &[Token], inbox: &Inbox, limit: Duration) -> Timestamp {
+    let received = tokens.iter().map(|token| inbox.get(*token).received);
+    let first = received.min().expect("a batch has at least one message");
+    first + limit
 }
 
 fn all_failed(tokens: Vec<Token>) -> InvocationEnd {

@@ -22,7 +22,7 @@
 //! | | |
 //! |---|---|
 //! | Q1 | A message is deleted only after the function processed it, or because no filter matches it. Of a batch whose items are reported as failed, exactly the others are deleted, with strict order those that no failed one of their group precedes; none is if the report names anything else. |
-//! | Q2 | A message that the function failed is released and never retried from memory: its receive count and the queue's redrive policy are the retry policy, and its delay is the queue's visibility timeout unless there is a backoff or the function requests another. A message whose function was *not reached* stays in the inbox and is retried, since the receive has already been counted. |
+//! | Q2 | A message that the function failed is released and never retried from memory: its receive count and the queue's redrive policy are the retry policy, and its delay is the queue's visibility timeout unless there is a backoff or the function requests another. A message whose function was *not reached* stays in the inbox and is retried, since the receive has already been counted. A batch that is larger than the function accepts is halved, and nothing has failed. |
 //! | Q3 | No message is invoked after its visibility timeout, however long it waits for a slot. The timeout is extended while the message is in the inbox; without the heartbeat, a batch closes early enough for the function to finish. |
 //! | Q4 | FIFO: at most one batch per message group is in flight, and after a failure no later message of the group overtakes the failed one. |
 //! | Q5 | An invocation starts only with a slot. A slot is requested when a batch is full or its window is over, for one batch at a time, which is filled further until it is granted. |

@@ -95,6 +95,9 @@ impl Function {
         if !faulty {
             return Outcome::Success;
         }
+        if self.plan.max_messages.is_some_and(|max| max < batch.len()) {
+            return Outcome::function_error(413, "HTTP 413");
+        }
         let mut outages = self.plan.outages.iter();
         if let Some((_, _, outcome)) = outages.find(|it| it.0 <= now && now < it.1) {
             return outcome.clone();

@@ -91,6 +91,8 @@ pub(super) struct FunctionPlan {
     pub(super) not_reached: u64,
     /// It has processed the batch although it reports a failure.
     pub(super) done_anyway: u64,
+    /// Messages of the largest batch that it accepts.
+    pub(super) max_messages: Option<usize>,
     /// Messages that fail their batch, and how many times.
     pub(super) poison: Vec<(usize, u32)>,
     /// Periods in which every invocation has this outcome.
@@ -119,6 +121,7 @@ impl Plan {
                 done_anyway: rng.pick(&[0, 0, 300]),
                 poison: poison(rng, messages.len()),
                 outages: outages(rng, faults_end),
+                max_messages: rng.pick(&[None, None, Some(1), Some(3)]),
             },
             concurrency,
             slot_latency: slot_latency(rng),
