@@ -511,10 +511,12 @@ impl QueueConsumer {
     }
 
     fn invoke(&mut self, now: Timestamp) {
-        let batch = if let Some(batch) = self.invocations.retry(&mut self.inbox, now) {
+        let closing = self.closing();
+        let is_new =
+            (self.batch_buffer.closes_at(closing, &self.inbox)).is_some_and(|at| at <= now);
+        let batch = if let Some(batch) = self.invocations.retry(is_new, &mut self.inbox, now) {
             batch
         } else {
-            let closing = self.closing();
             let tokens = self.batch_buffer.take_batch(closing, &self.inbox, now);
             self.inbox.mark_batched(&tokens);
             let id = self.batch_ids.assign();
@@ -600,12 +602,11 @@ impl QueueConsumer {
         self.receive_pacer.due(self.receive_room())
     }
 
-    /// Whether there is, or may soon be, a batch to probe a function with that cannot be reached.
+    /// Whether there are, or may soon be, batches to probe a function with that cannot be reached.
     fn has_enough(&self) -> bool {
-        self.invocations.is_failing()
-            && !(self.invocations.is_empty()
-                && self.batch_buffer.is_empty()
-                && self.receive_pacer.requested() == 0)
+        let needs_more = self.invocations.is_empty() || self.invocations.needs_another_probe();
+        let needs_more = needs_more && self.batch_buffer.is_empty();
+        self.invocations.is_failing() && !(needs_more && self.receive_pacer.requested() == 0)
     }
 
     /// How many more messages may be requested: those of one batch that waits, and of the batches

@@ -1,7 +1,8 @@
 //! The batches in flight, and those that wait because their function was not reached, or did not
 //! accept a larger batch.
 //!
-//! While the function cannot be reached, one batch at a time is invoked as a probe.
+//! While the function cannot be reached, one batch at a time is invoked as a probe. The batches take
+//! turns: a gateway answers that a function cannot be reached when one of its messages ends it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -17,6 +18,10 @@ use crate::message::Message;
 use crate::outcome::{Fault, ItemFailures, Outcome};
 use crate::retry::Jitter;
 use crate::time::Timestamp;
+
+/// After so many attempts in a row that did not reach the function, another message is received if
+/// none is held: some 15 s, with the pauses between them.
+const MIN_UNREACHED: u32 = 5;
 
 #[derive(Debug)]
 pub(super) struct Invocations {
@@ -34,6 +39,9 @@ pub(super) struct Invocations {
     cause: Fault,
     /// The batch that shows whether the function can be reached again.
     probe: Option<BatchId>,
+    /// The last batch whose function was not reached, and how often in a row that was so of any.
+    last_unreached: Option<BatchId>,
+    n_unreached: u32,
 }
 
 /// A batch that is in flight or waits.
@@ -79,6 +87,8 @@ impl Invocations {
             pause: Pause::default(),
             cause: Fault::Transient,
             probe: None,
+            last_unreached: None,
+            n_unreached: 0,
         }
     }
 
@@ -161,9 +171,27 @@ impl Invocations {
         !self.waiting.is_empty()
     }
 
-    /// Starts the first of the batches that wait.
-    pub(super) fn retry(&mut self, inbox: &mut Inbox, now: Timestamp) -> Option<Batch> {
-        let id = self.waiting.pop_first()?;
+    /// Whether another batch than the one that waits could show that the function can be reached:
+    /// a function may not be reached with a certain message only.
+    pub(super) fn needs_another_probe(&self) -> bool {
+        self.by_id.len() == 1 && MIN_UNREACHED <= self.n_unreached
+    }
+
+    /// Starts the first of the batches that wait. While the function cannot be reached they take
+    /// turns, and a new batch, if there `is_new`, has the last one: then this is `None`.
+    pub(super) fn retry(
+        &mut self,
+        is_new: bool,
+        inbox: &mut Inbox,
+        now: Timestamp,
+    ) -> Option<Batch> {
+        let last = self.last_unreached.filter(|_| self.is_failing());
+        let following = last.and_then(|last| self.waiting.range(last..).find(|it| **it != last));
+        if last.is_some() && following.is_none() && is_new {
+            return None;
+        }
+        let id = *following.or_else(|| self.waiting.first())?;
+        self.waiting.remove(&id);
         let invocation = self.by_id.get_mut(&id)?;
         invocation.begun = now;
         inbox.mark_waiting(&invocation.tokens, None);
@@ -223,7 +251,7 @@ impl Invocations {
             self.probe = None;
         }
         if outcome.is_too_large() && 1 < n_messages {
-            self.pause.succeeded(begun);
+            self.reached(begun);
             return self.halve(id, inbox);
         }
         match outcome {
@@ -236,11 +264,13 @@ impl Invocations {
         }
         if let Outcome::NotInvoked { cause } = outcome {
             self.wait(id, inbox);
+            self.last_unreached = Some(id);
+            self.n_unreached = self.n_unreached.saturating_add(1);
             self.cause = *cause;
             self.pause.failed(*cause, now, jitter);
             return InvocationEnd::Waits;
         }
-        self.pause.succeeded(begun);
+        self.reached(begun);
         let Invocation { batch, tokens, .. } = self.remove(id);
         match outcome {
             Outcome::ItemFailures { failures, .. } => {
@@ -264,6 +294,12 @@ impl Invocations {
                 all_failed(tokens)
             }
         }
+    }
+
+    /// An invocation that began at `begun` has reached the function.
+    fn reached(&mut self, begun: Timestamp) {
+        self.pause.succeeded(begun);
+        self.n_unreached = 0;
     }
 
     /// A batch in flight waits for its next attempt.

@@ -28,7 +28,7 @@
 //! | Q5 | An invocation starts only with a slot. A slot is requested when a batch is full or its window is over, for one batch at a time, which is filled further until it is granted. |
 //! | Q6 | Receives scale up while they return full and down while they return empty, between the minimum and the maximum of provisioned pollers, which poll ten times a second each at most. They request no more messages than the buffer has room for, and than fit the free slots and one batch that waits. |
 //! | Q7 | After `Drain`, no receive and no invocation starts; what is not in flight, or waits for a slot, is released at once. |
-//! | Q8 | While the function cannot be reached, one batch at a time is tried, and no more is received than that needs. |
+//! | Q8 | While the function cannot be reached, one batch at a time is tried, and no more is received than that needs. The batches that are held take turns; if there is only one, and five attempts in a row have failed, one more message is received. |
 //! | Q9 | It never gets stuck: I/O is in flight, a timer is set, or it has finished. |
 //! | Q10 | It never spins: a timer names only a time at which something happens, and nothing that failed is repeated before its backoff. |
 //! | Q11 | FIFO with a redrive policy: no message that the function did not receive is released because another one failed. |

@@ -46,6 +46,9 @@ pub(super) struct Model {
     pub(super) cause: Option<Fault>,
     /// The batch in tracked while the function is unreachable.
     pub(super) probe: Option<BatchId>,
+    /// The last batch whose function was not reached, and how often in a row that was so.
+    pub(super) last_unreached: Option<BatchId>,
+    pub(super) n_unreached: u32,
     pub(super) last_outcome: Option<OutcomeKind>,
 
     pub(super) deletions: BTreeMap<RequestId, EntryRequest>,
@@ -161,6 +164,8 @@ impl Model {
             function_backoff: BackoffBounds::default(),
             cause: None,
             probe: None,
+            last_unreached: None,
+            n_unreached: 0,
             last_outcome: None,
             deletions: BTreeMap::new(),
             delete_backoff: BackoffBounds::default(),
@@ -386,6 +391,12 @@ impl Model {
         let since = tracked.since.take().expect("it is in flight");
         if self.probe == Some(batch) {
             self.probe = None;
+        }
+        if matches!(outcome, Outcome::NotInvoked { .. }) {
+            self.last_unreached = Some(batch);
+            self.n_unreached += 1;
+        } else {
+            self.n_unreached = 0;
         }
         let n_messages = tracked.messages.len();
         if outcome.is_too_large() && 1 < n_messages {

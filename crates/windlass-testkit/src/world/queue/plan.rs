@@ -95,6 +95,8 @@ pub(super) struct FunctionPlan {
     pub(super) max_messages: Option<usize>,
     /// Messages that fail their batch, and how many times.
     pub(super) poison: Vec<(usize, u32)>,
+    /// They end the function behind a gateway, which answers that it is not reached.
+    pub(super) has_gateway: bool,
     /// Periods in which every invocation has this outcome.
     pub(super) outages: Vec<(Timestamp, Timestamp, Outcome)>,
 }
@@ -120,6 +122,7 @@ impl Plan {
                 not_reached: rng.pick(&[0, 0, 50, 400]),
                 done_anyway: rng.pick(&[0, 0, 300]),
                 poison: poison(rng, messages.len()),
+                has_gateway: rng.per_mille(300),
                 outages: outages(rng, faults_end),
                 max_messages: rng.pick(&[None, None, Some(1), Some(3)]),
             },
