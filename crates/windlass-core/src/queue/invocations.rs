@@ -19,8 +19,8 @@ use crate::outcome::{Fault, ItemFailures, Outcome};
 use crate::retry::Jitter;
 use crate::time::Timestamp;
 
-/// After so many attempts in a row that did not reach the function, another message is received if
-/// none is held: some 15 s, with the pauses between them.
+/// Attempts in a row that did not reach the function after which another message is received if none
+/// is held: some 15 s, with the pauses between them.
 const MIN_UNREACHED: u32 = 5;
 
 #[derive(Debug)]
