@@ -91,7 +91,7 @@ pub(crate) struct GetRecordsParser<'t> {
     rest: Option<RestOfList>,
     next_iterator: Option<String>,
     has_children: bool,
-    behind_latest: Duration,
+    behind_latest: Option<Duration>,
 }
 
 /// The parts of an event other than its partition key and its data.
@@ -141,7 +141,7 @@ impl<'t> GetRecordsParser<'t> {
             rest: None,
             next_iterator: None,
             has_children: false,
-            behind_latest: Duration::ZERO,
+            behind_latest: None,
         }
     }
 }
@@ -387,12 +387,12 @@ impl ResponseParser for GetRecordsParser<'_> {
                 self.next_iterator = cursor.optional_text()?;
             }
             b"MillisBehindLatest" => {
-                self.behind_latest = Duration::ZERO;
+                self.behind_latest = None;
                 if !cursor.take_null()? {
                     let millis = std::str::from_utf8(cursor.number()?).ok();
                     let millis = millis.and_then(|millis| millis.parse::<f64>().ok());
-                    let seconds = millis.unwrap_or(0.0) / 1000.0;
-                    self.behind_latest = Duration::try_from_secs_f64(seconds).unwrap_or_default();
+                    let behind = |millis: f64| Duration::try_from_secs_f64(millis / 1000.0).ok();
+                    self.behind_latest = millis.and_then(behind);
                 }
             }
             b"ChildShards" => {
@@ -420,7 +420,7 @@ impl ResponseParser for GetRecordsParser<'_> {
             rest: rest.and_then(RestOfList::finish),
             unreadable: page.unreadable,
             has_children: self.has_children,
-            behind_latest: Some(self.behind_latest),
+            behind_latest: self.behind_latest,
         }
     }
 
