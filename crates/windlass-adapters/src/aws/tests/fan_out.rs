@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use serde_json::{Value, json};
+use tokio::time::Instant;
 use windlass_core::arn::{Arn, SourceArn};
 use windlass_core::ids::{SequenceNumber, ShardId};
 use windlass_core::outcome::Fault;
@@ -250,6 +251,20 @@ async fn a_subscription_that_is_over_continues_at_its_continuation_number() {
             (vec![6, 7], PageStart::Continued)
         );
         assert_eq!(positions(&http), [at_number(5)]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shard_is_subscribed_to_once_a_second_at_most() {
+    let (http, clients) = TestHttp::new();
+    let began = Instant::now();
+    let (mut shard, mut next) = after_first_event(&http, &clients, vec![], Ending::Complete).await;
+    assert_eq!(began.elapsed(), Duration::ZERO);
+    for second in 1..4 {
+        http.respond_once_ending(subscription(&[event([], 5)]), Ending::Complete);
+        let page = shard.read(&next, limits(100)).await.unwrap();
+        assert_eq!(began.elapsed().as_secs(), second);
+        next = page.next.unwrap();
     }
 }
 
