@@ -358,11 +358,6 @@ impl StatusBoard {
         ahead.map_or_else(|| clock.to_wall(at), |ahead| at.shifted(ahead))
     }
 
-    /// How many milliseconds the clock of a mapping's source is ahead of the daemon's, if that is known.
-    pub(crate) fn clock_difference(&self, mapping: &MappingId) -> Option<i64> {
-        self.lock().get(mapping)?.clock_difference
-    }
-
     /// Sets how many milliseconds the clock of a mapping's source is ahead of the daemon's now.
     pub(crate) fn set_clock_difference(
         &self,
