@@ -345,14 +345,14 @@ impl ShardReader for FanOutShard {
         let rest = RestOfEvent::of(&mut response, &limits);
         let has_children = response.has_children;
         let mut page = page_of(&*self.stream, &self.shard, from, start, response).await?;
+        self.stream.skip_early(from, &mut page);
+        if page.start == PageStart::Continued {
+            skip_repeated(from, &mut page);
+        }
         if has_children && page.records.is_empty() && page.behind.is_zero() {
             // Some servers name children, and a number to continue at, in every event of a closed
             // shard.
             page.next = None;
-        }
-        self.stream.skip_early(from, &mut page);
-        if page.start == PageStart::Continued {
-            skip_repeated(from, &mut page);
         }
         if let (Some(rest), Some(next)) = (&rest, &mut page.next) {
             next.iterator = Some(format!("{} bytes of an event", rest.text.len()).into());

@@ -337,11 +337,9 @@ async fn next_cursor(
     if response.is_truncated {
         return Ok(Some(Cursor::at(after)));
     }
-    // Some servers return an empty one in place of none.
-    let iterator = response.next_iterator.as_deref();
-    if let Some(iterator) = iterator.filter(|iterator| !iterator.is_empty()) {
+    if let Some(iterator) = &response.next_iterator {
         return Ok(Some(Cursor {
-            iterator: Some(iterator.into()),
+            iterator: Some(iterator.as_str().into()),
             ..Cursor::at(after)
         }));
     }

@@ -17,7 +17,7 @@ use super::aggregate::{Deaggregator, may_be_aggregate};
 use super::json_cursor::{JsonCursor, WireError};
 use super::member_table::MemberTable;
 use super::page_builder::{
-    GetRecordsResponse, PageBuilder, PageEstimate, RejectedRecord, push_all,
+    GetRecordsResponse, PageBuilder, PageEstimate, RejectedRecord, next_iterator, push_all,
 };
 use super::streaming_parser::ResponseParser;
 use super::text::{identifier, plain_prefix_len, unescape};
@@ -361,7 +361,6 @@ impl ResponseParser for GetRecordsParser<'_> {
     type Response = GetRecordsResponse;
 
     const LIST: &'static [u8] = b"Records";
-    const LIST_IS_OPTIONAL: bool = false;
 
     fn element(&mut self, cursor: &mut JsonCursor<'_>) -> Result<(), WireError> {
         let start = *cursor;
@@ -384,7 +383,7 @@ impl ResponseParser for GetRecordsParser<'_> {
     fn member(&mut self, cursor: &mut JsonCursor<'_>, name: &[u8]) -> Result<(), WireError> {
         match name {
             b"NextShardIterator" | b"ContinuationSequenceNumber" => {
-                self.next_iterator = cursor.optional_text()?;
+                self.next_iterator = next_iterator(cursor)?;
             }
             b"MillisBehindLatest" => {
                 self.behind_latest = None;
@@ -407,6 +406,10 @@ impl ResponseParser for GetRecordsParser<'_> {
             _ => cursor.skip()?,
         }
         Ok(())
+    }
+
+    fn may_lack_list(&self) -> bool {
+        false
     }
 
     fn finish(self, length: usize) -> GetRecordsResponse {

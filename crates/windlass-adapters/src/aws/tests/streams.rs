@@ -381,6 +381,32 @@ async fn a_rejected_iterator_is_replaced_and_a_rejected_position_reported() {
 }
 
 #[tokio::test]
+async fn only_a_page_of_a_table_that_has_an_iterator_may_lack_its_list() {
+    let (http, clients) = TestHttp::new();
+    let (shard, from) = (ShardId::from(SHARD), at(after("1"), Some("i")));
+    let readers = [(kinesis(&clients), false), (dynamodb(&clients), true)];
+    for (body, is_page) in [
+        (r#"{"NextShardIterator":"next"}"#, true),
+        (r#"{"Records":null,"NextShardIterator":"next"}"#, true),
+        (r#"{"NextShardIterator":"next","Records":null}"#, true),
+        (r#"{"NextShardIterator":""}"#, false),
+        (r#"{"Records":null,"NextShardIterator":null}"#, false),
+        ("{}", false),
+    ] {
+        for (reader, is_of_table) in &readers {
+            http.respond_once(200, body);
+            let page = reader.read(&shard, &from, limits(10)).await;
+            let next = page.map(|page| (page.records.len(), page.next));
+            if is_page && *is_of_table {
+                assert_eq!(next.unwrap(), (0, Some(at(after("1"), Some("next")))));
+            } else {
+                assert_eq!(next.unwrap_err().fault, Fault::Transient);
+            }
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_truncated_page_is_continued_after_its_last_record() {
     let (http, clients) = TestHttp::new();
     let shard = ShardId::from(SHARD);
