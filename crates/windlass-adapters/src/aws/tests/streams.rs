@@ -597,7 +597,7 @@ async fn a_list_of_shards_without_an_end_is_an_error() {
 }
 
 #[tokio::test]
-async fn empty_members_of_a_list_of_shards_are_none() {
+async fn empty_members_of_a_list_of_shards_count_as_missing() {
     let (http, clients) = TestHttp::new();
     let shard = r#"{"ShardId":"a","ParentShardId":"","AdjacentParentShardId":"","HashKeyRange":
         {"StartingHashKey":"0","EndingHashKey":"1"},"SequenceNumberRange":
