@@ -103,6 +103,14 @@ impl Invoker {
         };
         drop(slot);
         let took = sent.elapsed();
+        if !is_stream && outcome.is_too_large() && 1 < n_records {
+            // The consumer halves it, and nothing has failed.
+            tracing::info!(
+                n_records,
+                "batch halved: it is larger than the function accepts (413); lower BatchSize"
+            );
+            return outcome;
+        }
         self.metrics.invocation(&outcome, took);
         self.board.outcome(&self.mapping, outcome.kind());
         self.count(&outcome, attempt, n_records);
