@@ -38,6 +38,27 @@ fn no_file_is_the_defaults() {
 }
 
 #[test]
+fn a_file_without_a_value_is_the_defaults_and_lists_no_mappings() {
+    let defaults = Config::without_file(EMPTY).unwrap();
+    for text in [
+        "",
+        "# later\n",
+        "---\n",
+        "---\n# later\n...\n",
+        "null\n",
+        "--- ~\n",
+    ] {
+        assert_eq!(Config::parse(text, EMPTY).unwrap(), defaults, "{text:?}");
+        // `apply --prune` would otherwise delete every mapping.
+        let errors = listed_mappings(text, &variable).unwrap_err();
+        assert!(
+            errors[0].message.contains("expected a list of mappings"),
+            "{text:?}: {errors:?}"
+        );
+    }
+}
+
+#[test]
 fn the_file_that_lists_every_key_is_the_defaults() {
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../../config/windlass.yaml");
     let written = Config::load(Path::new(file), EMPTY).unwrap();
