@@ -532,6 +532,38 @@ fn the_region_is_looked_up_where_aws_programs_look() {
 }
 
 #[test]
+fn variables_of_aws_that_would_be_ignored_are_refused_and_not_shown() {
+    for (name, value, says) in [
+        ("AWS_REGION", "us-east-1 ", "not a region such as us-east-1"),
+        (
+            "AWS_DEFAULT_REGION",
+            "us:east",
+            "not a region such as us-east-1",
+        ),
+        ("AWS_ENDPOINT_URL", "127.0.0.9:4566", "not a URL such as"),
+        ("AWS_ENDPOINT_URL_SQS", "localhost", "not a URL such as"),
+        (
+            "AWS_ENDPOINT_URL_DYNAMODB_STREAMS",
+            "http://a:70000",
+            "not a URL such as",
+        ),
+        (
+            "AWS_ENDPOINT_URL_KINESIS",
+            "http://u:pw@a",
+            "user names in URLs",
+        ),
+    ] {
+        let variable = |it: &str| (it == name).then(|| value.to_owned());
+        let found = Config::parse("", with(&variable)).unwrap_err();
+        assert_eq!(found.len(), 1, "{found:?}");
+        let message = &found[0].message;
+        assert!(message.starts_with(&format!("{name}: ")), "{message}");
+        assert!(message.contains(says), "{message}");
+        assert!(!message.contains(value), "{message}");
+    }
+}
+
+#[test]
 fn a_bundle_that_cannot_be_read_is_refused() {
     for (path, says) in [
         ("/nowhere/at/all", "cannot read"),
