@@ -3,14 +3,15 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context, bail};
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, value_parser};
 use serde_json::{Map, Value};
 use windlass_core::parameters::{self, Type};
 
+use crate::UsageError;
+
 /// Name, value and help. The name is the parameter's, `BatchSize`, or `no-` and that of a flag.
 #[rustfmt::skip] // one option, one line
-const OPTIONS: [(&str, &str, &str); 21] = [
+const OPTIONS: [(&str, &str, &str); 22] = [
     ("function-name", "NAME", "The function: a name or an ARN"),
     ("event-source-arn", "ARN", "The stream or queue"),
     ("enabled", "", "Run the mapping"),
@@ -30,6 +31,7 @@ const OPTIONS: [(&str, &str, &str); 21] = [
     ("filter-criteria", "JSON", r#"As JSON: {"Filters":[{"Pattern":"…"}]}"#),
     ("scaling-config", "JSON", r#"As JSON: {"MaximumConcurrency":10}"#),
     ("provisioned-poller-config", "JSON", r#"As JSON: {"MinimumPollers":2,"MaximumPollers":200}"#),
+    ("metrics-config", "JSON", r#"As JSON: {"Metrics":["EventCount"]}"#),
     ("tags", "TAGS", r#"KEY=VALUE,KEY=VALUE, or as JSON: {"KEY":"VALUE"}"#),
     ("windlass", "JSON", r#"As JSON: {"RetryBackoff":{"First":"5s"},"StrictOrder":true}"#),
 ];
@@ -45,12 +47,16 @@ pub(crate) struct MappingArgs {
 
 impl MappingArgs {
     /// All members; an option takes precedence over the file.
-    pub(super) fn members(&self) -> anyhow::Result<Value> {
+    ///
+    /// # Errors
+    /// The file or a value is not what it should be.
+    pub(super) fn members(&self) -> Result<Value, UsageError> {
         let mut members = match &self.file {
             None => Map::new(),
             Some(file) => {
                 let Value::Object(members) = super::read_file(file)? else {
-                    bail!("{}: expected the members of one mapping", file.display());
+                    let message = "expected the members of one mapping";
+                    return Err(UsageError(format!("{}: {message}", file.display())));
                 };
                 members
             }
@@ -58,7 +64,8 @@ impl MappingArgs {
         members.extend(self.members.clone());
         for (name, json) in &self.json {
             let value = serde_json::from_str(json);
-            let value: Value = value.with_context(|| format!("{name} is not JSON"))?;
+            let value: Value =
+                value.map_err(|error| UsageError(format!("{name} is not JSON: {error}")))?;
             members.insert(name.clone(), value);
         }
         Ok(Value::Object(members))
