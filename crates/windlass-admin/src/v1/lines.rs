@@ -19,7 +19,7 @@ struct Lines<T, J> {
     _job: J,
 }
 
-/// The answer of a job that sends reports, each of which becomes a line.
+/// The answer of a job: every report that it sends becomes a line.
 pub(crate) fn respond_in_lines<T, J>(
     reports: mpsc::Receiver<T>,
     shown: fn(T) -> Value,
