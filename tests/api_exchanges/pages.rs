@@ -44,7 +44,12 @@ fn the_status_of_all_mappings_is_paged_on_request() {
         let path = "/2015-03-31/event-source-mappings";
         let (status, mapping) = exchange.call_with("POST", path, body.to_string().into());
         assert_eq!(status, 202, "{mapping}");
-        expected.insert(mapping["UUID"].as_str().unwrap().to_owned());
+        let uuid = mapping["UUID"].as_str().unwrap();
+        for path in [path, PATH] {
+            let path = format!("{path}/{}", uuid.to_ascii_uppercase());
+            assert_eq!(exchange.call("GET", &path).0, 200, "{path}");
+        }
+        expected.insert(uuid.to_owned());
     }
     // Without a row that can be read: before, between and after the others.
     for id in [
