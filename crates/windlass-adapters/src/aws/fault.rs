@@ -8,7 +8,7 @@ use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use windlass_core::outcome::Fault;
-use windlass_engine::ports::{BoxError, PortError, chain};
+use windlass_engine::ports::{BoxError, PortError, RoleDenied, chain};
 
 use super::assumed_role::NotAssumed;
 use super::call_rules::CallerRole;
@@ -130,11 +130,15 @@ where
     E: Error + ProvideErrorMetadata + Send + Sync + 'static,
 {
     let fault = fault_of(&error);
-    if let Some(source) = credentials_error(&error) {
+    if let Some(text) = credentials_error(&error) {
+        let source = match is_role_denied(&error) {
+            true => RoleDenied(text).into(),
+            false => text.into(),
+        };
         return PortError {
             operation,
             fault,
-            source: source.into(),
+            source,
         };
     }
     let response = error.raw_response().filter(|it| {
