@@ -15,14 +15,13 @@ use bytes::Bytes;
 use http::header;
 use hyper::body::Frame;
 use serde_json::{Value, json};
-use tokio::sync::mpsc;
 use uuid::Uuid;
 use windlass_core::arn::{Arn, SourceArn, SourceKind};
 use windlass_core::function::FunctionName;
 use windlass_core::mapping::MappingId;
 use windlass_engine::jobs::{
-    Letters, LettersRequest, LettersResult, NotStarted, RedriveReport, RedriveRequest,
-    RedriveSource,
+    Letters, LettersRequest, LettersResult, NotStarted, RedriveReport, RedriveReports,
+    RedriveRequest, RedriveSource,
 };
 use windlass_engine::ports::{DeadLetterId, What};
 
@@ -271,7 +270,7 @@ impl From<NotStarted> for Refusal {
 }
 
 /// The answer; the job ends when it is dropped, as it is when the caller has left.
-struct Lines(mpsc::Receiver<RedriveReport>);
+struct Lines(RedriveReports);
 
 impl hyper::body::Body for Lines {
     type Data = Bytes;
