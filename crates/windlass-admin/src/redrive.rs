@@ -126,6 +126,9 @@ async fn letters(state: &ServerState, body: &mut Members) -> Result<Letters, Ref
     let ids = body.optional::<Vec<String>>("ids")?;
     let mapping = body.optional::<String>("mapping")?;
     match (ids, mapping, body.flag("all")?) {
+        (Some(ids), None, false) if ids.is_empty() => {
+            Err(Refusal::invalid("ids", "there is no id"))
+        }
         (Some(ids), None, false) => {
             let mut known = Vec::with_capacity(ids.len());
             for text in ids {

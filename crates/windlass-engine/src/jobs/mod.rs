@@ -40,8 +40,8 @@ const MAX_UNREAD: usize = 64;
 
 type Job = BoxFuture<'static, ()>;
 
-/// Whether a mapping of the function asks it for the items that failed: then its answers say so, whoever
-/// invokes it.
+/// Whether a mapping of the function asks it for the items that failed: then its answers to a redrive
+/// say so as well.
 fn asks_for_failures(rows: &[MappingRow], function: &Arn) -> bool {
     let mut rows = rows.iter();
     rows.any(|row| {
