@@ -3,11 +3,47 @@
 use std::fmt;
 
 use anyhow::Result;
+use clap::{Args, value_parser};
 use serde_json::{Value, json};
 
-use super::measure;
 use super::programs::{Client, Launcher, Load};
 use super::report::{Cost, median};
+use super::{finish, measure, with_release_programs};
+
+#[derive(Args)]
+pub(crate) struct Options {
+    /// Number of rounds; a round measures everything that is compared
+    #[arg(long, default_value_t = 5, value_parser = value_parser!(u32).range(1..))]
+    rounds: u32,
+    /// Number of records per measurement, after a warm-up with a tenth as many
+    #[arg(long, default_value_t = 400_000, value_parser = value_parser!(u64).range(1_000..))]
+    records: u64,
+    /// Print the figures as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Makes comparisons of a number of rounds and of records per measurement.
+type Measure = fn(&Launcher<'_>, (u32, u64)) -> Result<Vec<Comparison>>;
+
+/// Measures, prints the figures and writes them to `target/bench/{name}.json`.
+pub(super) fn run(options: &Options, name: &str, measure: Measure) -> Result<()> {
+    with_release_programs(|launcher, work_dir| {
+        let comparisons = measure(launcher, (options.rounds, options.records))?;
+        let figures: Value = comparisons.iter().map(Comparison::to_json).collect();
+        let text: String = comparisons.iter().map(ToString::to_string).collect();
+        let file = work_dir.join(format!("{name}.json"));
+        finish(&file, &figures, &text, options.json)
+    })
+}
+
+/// Only checks that it runs.
+pub(super) fn smoke(launcher: &Launcher<'_>, measure: Measure) -> Result<()> {
+    for comparison in measure(launcher, (1, 1_000))? {
+        print!("{comparison}");
+    }
+    Ok(())
+}
 
 /// A measurement that is compared with others.
 pub(super) struct Contestant {

@@ -52,15 +52,20 @@ pub(super) fn cost(
     let warm_up = records / 10;
     deliver(&mut program, &source, warm_up, warm_up).with_context(what)?;
     source.take_wait_times()?;
-    let invocations = source.status()?.invocations;
+    let former = source.status()?;
     let (before, start) = (cpu_of(&program)?, Instant::now());
-    deliver(&mut program, &source, records, warm_up + records).with_context(what)?;
+    match load.pace {
+        None => deliver(&mut program, &source, records, warm_up + records),
+        Some(pace) => deliver_at_pace(&mut program, &source, pace, records, warm_up),
+    }
+    .with_context(what)?;
     let wall = start.elapsed();
+    let status = source.status()?;
     Ok(Cost {
-        records,
+        records: status.delivered - former.delivered,
         cpu: cpu_of(&program)?.saturating_sub(before),
         wall,
-        invocations: source.status()?.invocations - invocations,
+        invocations: status.invocations - former.invocations,
         wait: source.take_wait_times()?,
     })
 }
@@ -161,28 +166,33 @@ pub(super) fn deliver(
     }
 }
 
-/// How records become available in a measurement with few of them.
-#[derive(Clone, Copy)]
+/// How records become available, if not all at once.
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Pace {
     pub(super) releases_per_second: u32,
     /// Number of records.
     pub(super) per_release: u64,
 }
 
-/// Releases records at a pace, and waits until all are delivered, after `before` others.
+impl Pace {
+    /// Number of records in a time.
+    pub(super) fn records(self, seconds: u64) -> u64 {
+        seconds * u64::from(self.releases_per_second) * self.per_release
+    }
+}
+
+/// Releases records at a pace, whole releases only, and waits until all are delivered, after `before`
+/// others.
 pub(super) fn deliver_at_pace(
     program: &mut Program,
     source: &Source,
     pace: Pace,
-    seconds: u64,
+    records: u64,
     before: u64,
 ) -> Result<()> {
-    let Pace {
-        releases_per_second,
-        per_release,
-    } = pace;
-    let n_releases = seconds * u64::from(releases_per_second);
-    let interval = Duration::from_secs(1) / releases_per_second;
+    let per_release = pace.per_release;
+    let n_releases = records.div_ceil(per_release);
+    let interval = Duration::from_secs(1) / pace.releases_per_second;
     let started = Instant::now();
     for number in 1..n_releases {
         source.release(per_release)?;

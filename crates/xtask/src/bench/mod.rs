@@ -65,12 +65,12 @@ enum Part {
     /// Measure queues: CPU per message compared with the floor, messages a second, times
     Sqs(sqs::Options),
     /// Measure a ParallelizationFactor of 10, compared with 1
-    Lanes(lanes::Options),
+    Lanes(compare::Options),
     /// Measure a replay, compared with a mapping that reads the same records
-    Replays(replays::Options),
+    Replays(compare::Options),
     /// Measure enhanced fan-out: CPU per record compared with the floor
     #[command(name = "fanout")]
-    FanOut(fan_out::Options),
+    FanOut(compare::Options),
     /// Measure idle mappings of one shard each, compared with one mapping of as many shards
     Mappings(idle::Options),
     /// Measure idle shards of one stream whose responses take 20 ms
@@ -126,9 +126,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         Some(Part::Process(options)) => return process::run(options),
         Some(Part::Letters(options)) => return letters::run(options),
         Some(Part::Sqs(options)) => return sqs::run(options),
-        Some(Part::Lanes(options)) => return lanes::run(options),
-        Some(Part::Replays(options)) => return replays::run(options),
-        Some(Part::FanOut(options)) => return fan_out::run(options),
+        Some(Part::Lanes(options)) => return compare::run(options, "lanes", lanes::measure),
+        Some(Part::Replays(options)) => return compare::run(options, "replays", replays::measure),
+        Some(Part::FanOut(options)) => return compare::run(options, "fanout", fan_out::measure),
         Some(Part::Mappings(options)) => return idle::mappings(options),
         Some(Part::Shards(options)) => return idle::shards(options),
         Some(Part::Answers(options)) => return answers::run(options),
@@ -157,9 +157,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         letters::smoke(&launcher)?;
         process::smoke(&launcher)?;
         sqs::smoke(&launcher)?;
-        lanes::smoke(&launcher)?;
-        replays::smoke(&launcher)?;
-        fan_out::smoke(&launcher)?;
+        compare::smoke(&launcher, lanes::measure)?;
+        compare::smoke(&launcher, replays::measure)?;
+        compare::smoke(&launcher, fan_out::measure)?;
     }
     let figures = Report {
         records: plan.records,

@@ -149,7 +149,8 @@ fn times(launcher: &Launcher<'_>, function: Function, seconds: u64) -> Result<Ve
     let warm_up = u64::from(TIMED_BATCH_SIZE);
     deliver(&mut daemon, &source, warm_up, warm_up)?;
     let n_warm_up = daemon.invocation_times()?.len();
-    deliver_at_pace(&mut daemon, &source, TIMED_PACE, seconds, warm_up)?;
+    let records = TIMED_PACE.records(seconds);
+    deliver_at_pace(&mut daemon, &source, TIMED_PACE, records, warm_up)?;
     let mut times = daemon.invocation_times()?;
     times.drain(..n_warm_up.min(times.len()));
     Ok(times)

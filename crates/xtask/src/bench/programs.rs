@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 use serde_json::{Value, json};
 
+use super::measure::Pace;
 use super::{BATCH_SIZE, daemon_config};
 use crate::command::{last_lines, program, read_output};
 use crate::http;
@@ -81,6 +82,8 @@ pub(super) struct Load {
     pub(super) logs_invocations: bool,
     /// Lanes of each shard.
     pub(super) parallelization_factor: u32,
+    /// `None`: as fast as the daemon is.
+    pub(super) pace: Option<Pace>,
 }
 
 /// Each of the queues.
@@ -123,6 +126,7 @@ impl Default for Load {
             read_delay: Duration::ZERO,
             logs_invocations: false,
             parallelization_factor: 1,
+            pace: None,
         }
     }
 }

@@ -196,7 +196,13 @@ fn few_messages(launcher: &Launcher<'_>, seconds: u64) -> Result<WaitTimes> {
         releases_per_second: RELEASES_PER_SECOND,
         per_release: PER_SECOND / u64::from(RELEASES_PER_SECOND),
     };
-    deliver_at_pace(&mut daemon, &source, pace, seconds, PER_SECOND)?;
+    deliver_at_pace(
+        &mut daemon,
+        &source,
+        pace,
+        pace.records(seconds),
+        PER_SECOND,
+    )?;
     let times = source.take_wait_times()?;
     times.context("the source measures no times")
 }
