@@ -80,7 +80,8 @@ impl Invoker {
         } = call;
         let sent = Instant::now();
         if let Some(newest) = newest {
-            let source_time = self.board.source_time(&self.mapping, self.clock.wall());
+            let (board, clock) = (&self.board, self.clock);
+            let source_time = board.source_time(&self.mapping, clock, clock.now());
             self.metrics.iterator_age(source_time.since(newest));
         }
         let is_stream = origin.is_some();

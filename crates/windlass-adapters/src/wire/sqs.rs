@@ -109,7 +109,6 @@ impl ResponseParser for ReceiveMessageParser<'_> {
     type Response = Vec<Message>;
 
     const LIST: &'static [u8] = b"Messages";
-    const LIST_IS_OPTIONAL: bool = true;
 
     fn element(&mut self, cursor: &mut JsonCursor<'_>) -> Result<(), WireError> {
         if MAX_RESPONSE_BYTES <= self.text.len() {
@@ -139,6 +138,10 @@ impl ResponseParser for ReceiveMessageParser<'_> {
 
     fn member(&mut self, cursor: &mut JsonCursor<'_>, _: &[u8]) -> Result<(), WireError> {
         cursor.skip()
+    }
+
+    fn may_lack_list(&self) -> bool {
+        true
     }
 
     fn finish(self, _: usize) -> Vec<Message> {
