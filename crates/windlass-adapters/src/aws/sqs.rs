@@ -44,6 +44,10 @@ const MAX_BATCH_ENTRIES: usize = 10;
 /// Limit of concurrent batch calls of one request.
 const MAX_CONCURRENT_CALLS: usize = 8;
 
+/// After this time, entries of visibility changes that have failed are repeated once: a message that
+/// is to be visible soon would stay invisible for up to 12 hours. The SDK repeats whole calls only.
+const ENTRY_RETRY: Duration = Duration::from_millis(200);
+
 /// Codes of entries whose receipt handle cannot be used any more: it has expired, or its message is
 /// deleted or visible again.
 const USELESS_HANDLE: [&str; 6] = [
@@ -264,6 +268,15 @@ impl SqsReader {
         Ok(results(receipts.len(), done, &response.failed))
     }
 
+    async fn change_all(
+        &self,
+        changes: &[VisibilityChange],
+    ) -> Result<Vec<EntryResult>, PortError> {
+        let chunks = chunks_of(changes, MAX_BATCH_ENTRIES);
+        let calls = chunks.map(|chunk| async move { self.change_entries(&chunk).await });
+        collect(calls, changes.len()).await
+    }
+
     async fn change_entries(
         &self,
         changes: &[VisibilityChange],
@@ -383,9 +396,24 @@ impl QueueReader for SqsReader {
         &self,
         changes: &[VisibilityChange],
     ) -> Result<Vec<EntryResult>, PortError> {
-        let chunks = chunks_of(changes, MAX_BATCH_ENTRIES);
-        let calls = chunks.map(|chunk| async move { self.change_entries(&chunk).await });
-        collect(calls, changes.len()).await
+        let mut results = self.change_all(changes).await?;
+        let may_succeed = |index: &usize| {
+            let fault = results[*index].fault();
+            fault.is_some_and(|fault| !matches!(fault, Fault::Denied | Fault::Gone))
+        };
+        let failed: Vec<_> = (0..changes.len()).filter(may_succeed).collect();
+        if !failed.is_empty() {
+            tokio::time::sleep(ENTRY_RETRY).await;
+            let again: Vec<_> = failed.iter().map(|index| changes[*index].clone()).collect();
+            let repeated = self
+                .change_all(&again)
+                .await
+                .unwrap_or_else(|error| vec![EntryResult::Failed(log_fault(&error)); again.len()]);
+            for (index, result) in failed.into_iter().zip(repeated) {
+                results[index] = result;
+            }
+        }
+        Ok(results)
     }
 }
 

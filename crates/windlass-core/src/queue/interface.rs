@@ -73,7 +73,7 @@ impl EntryResult {
         results.take(n_entries)
     }
 
-    pub(super) fn fault(self) -> Option<Fault> {
+    pub fn fault(self) -> Option<Fault> {
         match self {
             Self::Failed(fault) => Some(fault),
             Self::Done | Self::Refused => None,

@@ -270,6 +270,32 @@ async fn a_call_that_is_rejected_for_one_handle_is_repeated_for_each() {
     assert_eq!(alone, [EntryResult::Refused]);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_visibility_change_that_fails_is_repeated_once() {
+    let (http, reader) = reader();
+    // 1 and 3 failed by a fault of the queue, and 2 was refused.
+    http.respond_once(
+        200,
+        &batch_response(0..1, &[(1, false), (2, true), (3, false)]),
+    );
+    http.respond_once(200, &batch_response(0..1, &[(1, false)]));
+    let changes = VisibilityChange::all(receipts(4), Duration::ZERO);
+    let results = reader.change_visibility(&changes).await.unwrap();
+    let expected = [
+        EntryResult::Done,
+        EntryResult::Done,
+        EntryResult::Refused,
+        EntryResult::Failed(Fault::Transient),
+    ];
+    assert_eq!(results, expected);
+    let requests = http.requests();
+    let entries = requests[2].call().1["Entries"].clone();
+    let handles = entries.as_array().unwrap().iter();
+    let handles: Vec<_> = handles.map(|it| &it["ReceiptHandle"]).collect();
+    assert_eq!(handles, ["r1", "r3"]);
+    assert_eq!(requests.len(), 3, "GetQueueUrl and two calls");
+}
+
 #[tokio::test]
 async fn requests_are_counted_by_operation() {
     let (http, clients) = TestHttp::new();
