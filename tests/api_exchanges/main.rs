@@ -67,6 +67,7 @@ mod clocks;
 mod document;
 mod history;
 mod mutations;
+mod pages;
 mod permissions;
 
 type Failure = Box<dyn Error>;
@@ -338,9 +339,13 @@ impl Exchange {
 
     /// Sends a request without a body.
     fn call(&self, method: &str, path: &str) -> (u16, Value) {
+        self.call_with(method, path, Bytes::new())
+    }
+
+    fn call_with(&self, method: &str, path: &str, body: Bytes) -> (u16, Value) {
         let url = format!("http://{}{path}", self.server.address());
         let request = Request::builder().method(method).uri(url);
-        let request = request.body(Full::default()).expect("the request is valid");
+        let request = request.body(Full::new(body)).expect("the request is valid");
         self.runtime.block_on(async {
             let response = self.client.request(request).await;
             let (head, body) = response.expect("the server responds").into_parts();

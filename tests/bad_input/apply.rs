@@ -188,6 +188,14 @@ async fn only_what_an_apply_has_created_is_pruned() {
         .apply(&all[0], &["--prune"])
         .await
         .assert(0, &[deleted]);
+    // No list is not an empty one.
+    for text in ["---\n", "null\n", "# gone\n"] {
+        let expected = ["expected a list of mappings"];
+        setup
+            .apply(text, &["--prune"])
+            .await
+            .assert(USAGE, &expected);
+    }
     setup
         .apply("[]", &["--prune"])
         .await
@@ -295,6 +303,6 @@ async fn mistakes_in_a_file_are_reported_with_their_lines_before_anything_change
     }
     let missing = ["mappings", "apply", "-f", "missing.yaml"];
     let ended = run(setup.dir.path(), &missing).await;
-    ended.assert(FAILED, &["missing.yaml"]);
+    ended.assert(USAGE, &["missing.yaml"]);
     setup.daemon.stop().await.unwrap();
 }

@@ -226,3 +226,42 @@ async fn a_client_without_a_daemon() {
         ended.assert(FAILED, &["http://127.0.0.1:9", "windlass serve"]);
     }
 }
+
+#[tokio::test]
+async fn input_that_cannot_be_read_is_told_apart_from_every_result() {
+    let dir = TempDir::new("input");
+    std::fs::write(dir.path().join("half"), "{\"FunctionName\": \"f\"").unwrap();
+    let (pattern, event) = (r#"{"a": [1]}"#, r#"{"a": 1}"#);
+    for (arguments, says) in [
+        (
+            &["filter", "test", "--pattern", "@gone", "--event", event][..],
+            "cannot read gone",
+        ),
+        (
+            &["filter", "test", "--pattern", pattern, "--event", "gone"],
+            "cannot read gone",
+        ),
+        (
+            &[
+                "filter",
+                "test",
+                "--source",
+                "sqs",
+                "--pattern",
+                pattern,
+                "--event",
+                r#"{"Records": []}"#,
+            ],
+            "Records is empty",
+        ),
+        (&["mappings", "create", "-f", "gone"], "cannot read gone"),
+        (&["mappings", "create", "-f", "half"], "half: "),
+        (&["mappings", "apply", "-f", "gone"], "cannot read gone"),
+        (
+            &["mappings", "create", "--filter-criteria", "{"],
+            "FilterCriteria is not JSON",
+        ),
+    ] {
+        run(dir.path(), arguments).await.assert(USAGE, &[says]);
+    }
+}

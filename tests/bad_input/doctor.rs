@@ -145,6 +145,8 @@ async fn everything_that_is_wrong_is_named_with_its_remedy() {
     let taken = listener.local_addr().unwrap().to_string();
     config["listen"] = taken.as_str().into();
     config["drain_timeout"] = "5m".into();
+    let plain = emulator.endpoint().replace("http://", "https://");
+    config["functions"]["secure"] = json!({"url": plain});
     std::fs::write(dir.path().join("file"), "").unwrap();
     config["store"] = format!("sqlite:{}", dir.path().join("file/store").display()).into();
     let ended = doctor(dir.path(), &config, &[]).await;
@@ -153,6 +155,7 @@ async fn everything_that_is_wrong_is_named_with_its_remedy() {
         &[
             "wrong    function f: cannot connect: ",
             "start the function, or correct its url",
+            "wrong    function secure: cannot connect: the server does not speak TLS; call it by http://",
             &format!("wrong    source {stream}: "),
             &format!("wrong    destination {queue}: "),
             "check the name, the account and the region in its ARN",

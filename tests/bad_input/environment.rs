@@ -7,7 +7,7 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use windlass_tests::daemon::{self, Daemon};
 use windlass_tests::temp_dir::TempDir;
 
-use crate::{TIMEOUT, USAGE, run_with};
+use crate::{FAILED, TIMEOUT, USAGE, run_with};
 
 #[tokio::test]
 async fn invalid_variables() {
@@ -94,6 +94,33 @@ async fn the_region_of_the_profile() {
         let mut functions = functions.map(|mapping| mapping["function_arn"].as_str());
         assert!(functions.any(|it| it == Some(&function)), "{mappings}");
         daemon.stop().await.unwrap();
+    }
+}
+
+/// The SDK ignores it, and would call AWS.
+#[tokio::test]
+async fn an_endpoint_of_the_profile_that_is_not_a_url() {
+    let dir = TempDir::new("endpoint");
+    let file = dir.path().join("aws");
+    let profiles = "[default]\nendpoint_url = 127.0.0.1:4566\n[profile one]\nservices = local\n\
+                    [services local]\nkinesis =\n  endpoint_url = localhost\n";
+    std::fs::write(&file, profiles).unwrap();
+    let file = file.to_str().unwrap();
+    let config = "listen: 127.0.0.1:0\nstore: sqlite:store\n";
+    std::fs::write(dir.path().join("windlass.yaml"), config).unwrap();
+    for (profile, says) in [
+        ("default", "endpoint_url of "),
+        (
+            "one",
+            "endpoint_url of kinesis in the AWS profile is not a URL",
+        ),
+    ] {
+        let variables = [("AWS_CONFIG_FILE", file), ("AWS_PROFILE", profile)];
+        for command in ["serve", "doctor"] {
+            let arguments = [command, "--config", "windlass.yaml"];
+            let ended = run_with(dir.path(), &variables, &arguments).await;
+            ended.assert(FAILED, &[says]);
+        }
     }
 }
 

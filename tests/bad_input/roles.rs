@@ -69,6 +69,16 @@ async fn denied() -> anyhow::Result<()> {
     assert!(result.starts_with("PROBLEM: "), "{mappings}");
     // One of the readers, one of the lookups.
     assert!(asked.load(Ordering::Relaxed) <= 2);
+    let another = json!({
+        "FunctionName": "f",
+        "EventSourceArn": "arn:aws:kinesis:us-east-1:000000000000:stream/others",
+        "StartingPosition": "LATEST",
+    });
+    let (status, refused) = daemon.call("POST", path, Some(&another)).await?;
+    let message = refused["message"].as_str().unwrap_or_default();
+    assert_eq!(status, 400, "{refused}");
+    assert!(message.starts_with("Cannot access stream"), "{message}");
+    assert!(message.contains(ROLE), "{message}");
     let log = daemon.stop().await?;
     assert!(log.contains(ROLE), "{log}");
     assert!(!log.contains("their-id"), "{log}");

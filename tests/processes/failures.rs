@@ -38,6 +38,11 @@ while next; do
         curl -sS -o answer.$$ -H 'Lambda-Runtime-Function-Error-Type: InHeader' -d 'not JSON' \
           "$api/invocation/$id/error"
         continue ;;
+      cause)
+        printf 'Lambda-Runtime-Function-XRay-Error-Cause: ' >cause
+        head -c 1000000 /dev/zero | tr '\0' x >>cause
+        curl -sS -o answer.$$ -H @cause -d '{"errorType":"WithCause"}' "$api/invocation/$id/error"
+        continue ;;
       trailer)
         exec 5<>/dev/tcp/${AWS_LAMBDA_RUNTIME_API%:*}/${AWS_LAMBDA_RUNTIME_API#*:}
         printf 'POST /2018-06-01/runtime/invocation/%s/response HTTP/1.1\r\nhost: x\r\nconnection: close\r\n' $id >&5
@@ -65,6 +70,7 @@ async fn a_function_may_fail_in_every_way_and_nothing_is_lost() {
         "bare_error",
         "bare",
         "header",
+        "cause",
         "trailer",
         "unended",
         "large",
@@ -99,6 +105,7 @@ async fn a_function_may_fail_in_every_way_and_nothing_is_lost() {
         "Runtime exited with error: signal: killed",
         "Oops",
         "InHeader",
+        "WithCause",
         "InTrailer",
         "Function.ResponseSizeTooLarge",
     ] {

@@ -38,7 +38,9 @@ use crate::aws::{
 };
 use crate::destinations::{DocumentTemplate, new_destination};
 use crate::targets::process::{MemoryGroups, ProcessTarget, ProcessTargetParts};
-use crate::targets::{FunctionKind, FunctionSettings, HttpTarget, LambdaTarget, find_function};
+use crate::targets::{
+    FunctionKind, FunctionSettings, HttpTarget, LambdaTarget, find_function, validate_url,
+};
 use crate::tls_roots::CaBundle;
 
 /// Everything that the adapters of one daemon need to know.
@@ -94,6 +96,17 @@ impl Adapters {
             targets: Mutex::default(),
             processes: OnceLock::new(),
         }
+    }
+
+    /// What is wrong with an endpoint of the AWS profile: the SDK would ignore it, and call AWS.
+    pub fn endpoint_problem(&self) -> Option<String> {
+        let mut endpoints = self.aws.custom_endpoints();
+        let (service, _) = endpoints.find(|(_, url)| validate_url(url).is_err())?;
+        Some(format!(
+            "endpoint_url of {} in the AWS profile is not a URL such as http://127.0.0.1:4566; \
+             correct or remove it",
+            service.name()
+        ))
     }
 
     /// Starts the processes of functions, as many as each needs from the start. Must be called in

@@ -255,7 +255,8 @@ impl Control {
 
     pub(crate) async fn row(&self, uuid: &str) -> Result<MappingRow, ApiError> {
         validate::uuid(uuid)?;
-        let row = self.store().mapping(&MappingId::new(uuid)).await?;
+        let id = MappingId::new(&uuid.to_ascii_lowercase());
+        let row = self.store().mapping(&id).await?;
         row.ok_or_else(ApiError::mapping_not_found)
     }
 

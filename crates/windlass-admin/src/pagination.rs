@@ -7,7 +7,7 @@ use windlass_core::mapping::{MappingId, MappingRow};
 use crate::errors::ApiError;
 
 /// Whatever `MaxItems` requests.
-const MAX_PAGE_SIZE: usize = 100;
+pub(crate) const MAX_PAGE_SIZE: usize = 100;
 
 /// A page while it is gathered.
 pub(crate) struct Page {
@@ -60,11 +60,15 @@ impl Page {
 
 /// A marker is the id of the last mapping of a page. It stays valid when that mapping is deleted.
 fn last_shown(marker: &str) -> Result<MappingId, ApiError> {
-    if uuid::Uuid::try_parse(marker).is_err() {
-        let text = format!("Invalid Marker: '{marker}'; use the NextMarker of the previous page.");
-        return Err(ApiError::invalid(text));
+    // The other forms of a UUID would be in another order than ids.
+    match uuid::Uuid::try_parse(marker) {
+        Ok(uuid) if uuid.hyphenated().to_string() == marker => Ok(MappingId::new(marker)),
+        Ok(_) | Err(_) => {
+            let text =
+                format!("Invalid Marker: '{marker}'; use the NextMarker of the previous page.");
+            Err(ApiError::invalid(text))
+        }
     }
-    Ok(MappingId::new(marker))
 }
 
 #[cfg(test)]

@@ -47,10 +47,17 @@ async fn park(
     let shard = shard(&row, body.optional("shard")?)?;
     let reason = body.optional::<String>("reason")?;
     let reason = reason.filter(|reason| !reason.is_empty());
-    if let Some(reason) = &reason
-        && MAX_REASON < reason.chars().count()
-    {
-        let text = format!("the reason has more than {MAX_REASON} characters");
+    let what_is_wrong = reason.as_deref().and_then(|reason| {
+        if MAX_REASON < reason.chars().count() {
+            Some(format!("the reason has more than {MAX_REASON} characters"))
+        } else if reason.contains(char::is_control) {
+            // It is shown on terminals.
+            Some("the reason has a line break or another control character".to_owned())
+        } else {
+            None
+        }
+    });
+    if let Some(text) = what_is_wrong {
         return Err(Refusal::invalid("reason", text));
     }
     if let Some(shard) = &shard {

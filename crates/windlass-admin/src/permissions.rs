@@ -34,7 +34,7 @@ pub(crate) async fn check(
             (index, call, permission)
         });
     }
-    let mut first = None;
+    let mut first: Option<(usize, NeededCall, PortError)> = None;
     while let Ok(Some(ended)) = tokio::time::timeout_at(deadline, running.join_next()).await {
         // One that panicked says nothing.
         let Ok((index, call, permission)) = ended else {
@@ -43,8 +43,8 @@ pub(crate) async fn check(
         match permission {
             Permission::Denied(error) => {
                 tracing::warn!("{}", chain(&error));
-                if first.as_ref().is_none_or(|(other, _)| index < *other) {
-                    first = Some((index, call));
+                if first.as_ref().is_none_or(|(other, ..)| index < *other) {
+                    first = Some((index, call, error));
                 }
             }
             Permission::Unknown(error) => tracing::debug!("{}", chain(&error)),
@@ -52,7 +52,10 @@ pub(crate) async fn check(
         }
     }
     match first {
-        Some((_, call)) => Err(ApiError::invalid(denied(source, call.action))),
+        Some((_, call, error)) => {
+            let text = denied(source, call.action);
+            Err(ApiError::invalid(with_role(text, &error)))
+        }
         None => Ok(()),
     }
 }
@@ -68,13 +71,22 @@ pub(crate) fn missing_source(arn: &Arn, kind: SourceKind) -> ApiError {
 pub(crate) fn denied_source(arn: &Arn, kind: SourceKind, error: &PortError) -> ApiError {
     // `GetQueueAttributes of queue jobs`
     let call = error.operation.split(' ').next().unwrap_or_default();
-    ApiError::invalid(match kind {
+    let text = match kind {
         SourceKind::Stream(kind) => denied_stream(arn, kind, call),
         SourceKind::Queue => {
             let is_lookup = matches!(call, "GetQueueAttributes" | "GetQueueUrl");
             denied_call(if is_lookup { call } else { "ReceiveMessage" }, "SQS")
         }
-    })
+    };
+    ApiError::invalid(with_role(text, error))
+}
+
+/// AWS's text, with the role that may not be assumed if that is why: AWS's words name none.
+fn with_role(mut text: String, error: &PortError) -> String {
+    if let Some(role) = error.role_denied() {
+        text.push_str(&format!(" The role cannot be assumed: {role}."));
+    }
+    text
 }
 
 fn denied(source: &SourceArn, action: &str) -> String {
@@ -125,7 +137,7 @@ mod tests {
     use windlass_core::outcome::Fault;
     use windlass_core::shard::lineage::Shard;
     use windlass_core::time::Timestamp;
-    use windlass_engine::ports::{FunctionLookup, QueueDefaults};
+    use windlass_engine::ports::{FunctionLookup, QueueDefaults, RoleDenied};
 
     use super::*;
 
@@ -155,6 +167,22 @@ mod tests {
         assert!(text.contains("kinesis:DescribeStreamSummary"), "{text}");
         let text = text_of(STREAM, "looking it up");
         assert!(text.ends_with("in IAM."), "{text}");
+    }
+
+    #[test]
+    fn a_role_that_cannot_be_assumed_is_named() {
+        let why = "AssumeRole of arn:aws:iam::000000000000:role/reader failed (Denied)";
+        for arn in [QUEUE, STREAM] {
+            let source = SourceArn::parse(arn).unwrap();
+            let error = PortError {
+                operation: "GetQueueUrl of queue jobs".to_owned(),
+                fault: Fault::Denied,
+                source: RoleDenied(why.to_owned()).into(),
+            };
+            let text = denied_source(source.arn(), source.kind(), &error).message;
+            let end = format!(" The role cannot be assumed: {why}.");
+            assert!(text.ends_with(&end), "{text}");
+        }
     }
 
     /// Answers by the name of the resource.

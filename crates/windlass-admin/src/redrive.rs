@@ -1,27 +1,20 @@
 //! Redrives, which are jobs: of on-failure documents and dead-letter queues, whose answer has a line of
 //! JSON for each document as it goes, and of dead letters.
 
-use std::convert::Infallible;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
-use axum::body::Body;
 use axum::extract::State;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use axum::routing::post;
 use axum::{Json, Router};
-use bytes::Bytes;
-use http::header;
-use hyper::body::Frame;
 use serde_json::{Value, json};
 use uuid::Uuid;
 use windlass_core::arn::{Arn, SourceArn, SourceKind};
 use windlass_core::function::FunctionName;
 use windlass_core::mapping::MappingId;
 use windlass_engine::jobs::{
-    Letters, LettersRequest, LettersResult, NotStarted, RedriveReport, RedriveReports,
-    RedriveRequest, RedriveSource,
+    Letters, LettersRequest, LettersResult, NotStarted, RedriveReport, RedriveRequest,
+    RedriveSource,
 };
 use windlass_engine::ports::{DeadLetterId, What};
 
@@ -29,7 +22,7 @@ use crate::auth::Caller;
 use crate::errors::{ApiError, Code};
 use crate::history::line;
 use crate::state::ServerState;
-use crate::v1::{JsonBody, Members, Refusal};
+use crate::v1::{JsonBody, Members, Refusal, respond_in_lines};
 
 /// What the request may have.
 const MEMBERS: [&str; 9] = [
@@ -78,9 +71,10 @@ async fn redrive(
     check(&request)?;
     let time = state.control.clock().wall();
     let line = line(time, &caller.name, What::Redrive, None);
-    let reports = state.redriver.start(request, line)?;
-    let lines = Body::new(Lines(reports));
-    Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], lines).into_response())
+    let mut reports = state.redriver.start(request, line)?;
+    Ok(respond_in_lines(move |context| {
+        reports.poll_recv(context).map(|report| report.map(shown))
+    }))
 }
 
 async fn redrive_letters(
@@ -272,25 +266,7 @@ impl From<NotStarted> for Refusal {
     }
 }
 
-/// The answer; the job ends when it is dropped, as it is when the caller has left.
-struct Lines(RedriveReports);
-
-impl hyper::body::Body for Lines {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        self.0.poll_recv(context).map(|report| {
-            let report = report?;
-            Some(Ok(Frame::data(render(&report).into())))
-        })
-    }
-}
-
-fn render(report: &RedriveReport) -> String {
+fn shown(report: RedriveReport) -> Value {
     let RedriveReport {
         shard,
         sequence_numbers,
@@ -312,5 +288,5 @@ fn render(report: &RedriveReport) -> String {
     if let Some(waits) = waits {
         line["waits_seconds"] = waits.as_secs_f64().ceil().into();
     }
-    format!("{line}\n")
+    line
 }

@@ -41,6 +41,14 @@ pub struct MappingReport {
     pub queue: Option<QueueReport>,
 }
 
+/// A page of `GET /windlass/v1/mappings`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct MappingsReport {
+    pub mappings: Vec<MappingReport>,
+    /// `None` on the last page.
+    pub next_marker: Option<String>,
+}
+
 /// `GET /windlass/v1/daemon`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DaemonReport {

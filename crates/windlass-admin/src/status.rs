@@ -1,10 +1,12 @@
 //! Status of the mappings: what each shard and queue is doing, and what holds it back.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
+use axum::response::{IntoResponse, Response};
 use windlass_core::ids::ShardId;
 use windlass_core::lease::{Lease, Unit};
 use windlass_core::lease_rows::BlockedShard;
@@ -15,7 +17,7 @@ use windlass_core::queue;
 use windlass_core::shard;
 use windlass_core::time::Timestamp;
 use windlass_engine::clock::Clock;
-use windlass_engine::ports::UnreadableMapping;
+use windlass_engine::ports::{MappingFilter, PortError, UnreadableMapping};
 use windlass_engine::requests::{QueueOperation, QueueRequests};
 use windlass_engine::status::{
     MappingStatus, UnitStatus, UnitView, describe_blocked, describe_gap, describe_lag,
@@ -24,44 +26,87 @@ use windlass_engine::status::{
 
 use crate::api::PathName;
 use crate::errors::ApiError;
+use crate::pagination::MAX_PAGE_SIZE;
 use crate::problems::{ConfigProblem, MappingProblems};
 use crate::report::{
-    CheckpointReport, CountsReport, FunctionReport, FunctionsReport, MappingReport, ParkReport,
-    QueueReport, ShardReport, rfc3339,
+    CheckpointReport, CountsReport, FunctionReport, FunctionsReport, MappingReport, MappingsReport,
+    ParkReport, QueueReport, ShardReport, rfc3339,
 };
 use crate::state::ServerState;
+use crate::v1::{Query, Refusal};
 
 /// In milliseconds: a smaller difference is not shown, since it is not known more exactly.
 const MAX_SILENT_DIFFERENCE: u64 = 1_000;
 
-/// `GET /windlass/v1/mappings`: every mapping, without its shards.
+/// `GET /windlass/v1/mappings`: every mapping, without its shards, by UUID; with `max_items` or `marker`
+/// a page of them.
 pub(crate) async fn list(
     State(state): State<Arc<ServerState>>,
-) -> Result<Json<Vec<MappingReport>>, ApiError> {
-    let rows = state.control.store().mappings().await?;
-    let board = state.control.board();
-    let clock = state.control.clock();
+    query: Query,
+) -> Result<Response, Refusal> {
+    let query = query.with(&["max_items", "marker"])?;
+    let size = query.page_size("max_items", MAX_PAGE_SIZE)?;
+    let mut after = query.mapping_marker("marker")?;
+    if size.is_some() || after.is_some() {
+        let size = size.unwrap_or(MAX_PAGE_SIZE);
+        let (mappings, next) = page(&state, after.as_ref(), size).await?;
+        let next_marker = next.map(|id| id.to_string());
+        return Ok(Json(MappingsReport {
+            mappings,
+            next_marker,
+        })
+        .into_response());
+    }
+    let mut all = Vec::new();
+    loop {
+        let (mappings, next) = page(&state, after.as_ref(), MAX_PAGE_SIZE).await?;
+        all.extend(mappings);
+        after = next;
+        if after.is_none() {
+            return Ok(Json(all).into_response());
+        }
+    }
+}
+
+/// The mappings after one of this id, and the id of the last of them if there are more.
+async fn page(
+    state: &ServerState,
+    after: Option<&MappingId>,
+    size: usize,
+) -> Result<(Vec<MappingReport>, Option<MappingId>), PortError> {
+    let store = state.control.store();
+    let (every, limit) = (MappingFilter::default(), size + 1);
+    let rows = store.mappings_after(after, &every, limit).await?;
+    // Of the mappings without a row, those up to the last row belong to this page.
+    let until = rows.last().filter(|_| rows.len() == limit);
+    let until = until.map(|row| row.id.clone());
+    let is_here = |id: &MappingId| {
+        after.is_none_or(|after| after < id) && until.as_ref().is_none_or(|until| id <= until)
+    };
+    let (board, clock) = (state.control.board(), state.control.clock());
     let problems = state.control.problems();
     let mut config_problems = problems.all_config();
-    let mut reports = Vec::with_capacity(rows.len());
-    let unreadable_mappings = board.unreadable();
-    // The row itself may be readable, and one of the leases not.
-    let readable = rows.iter();
-    for row in readable.filter(|row| !unreadable_mappings.contains_key(&row.id)) {
-        let mut report = summary(row, &board.mapping(row), problems, clock);
+    let mut reports = BTreeMap::new();
+    for row in rows {
+        let mut report = summary(&row, &board.mapping(&row), problems, clock);
         let problem = config_problems.remove(&row.id);
         report.problem = report.problem.or_else(|| problem.map(|it| it.text));
-        reports.push(report);
+        reports.insert(row.id, report);
     }
-    for (id, mapping) in unreadable_mappings {
+    for (id, mapping) in board.unreadable() {
         config_problems.remove(&id);
-        reports.push(unreadable(&id, mapping));
+        if is_here(&id) {
+            // The row itself may be readable, and one of the leases not.
+            reports.insert(id.clone(), unreadable(&id, mapping));
+        }
     }
-    let unwritten = config_problems
-        .iter()
-        .map(|(id, problem)| not_created(id, problem));
-    reports.extend(unwritten);
-    Ok(Json(reports))
+    for (id, problem) in config_problems.iter().filter(|(id, _)| is_here(id)) {
+        reports.insert(id.clone(), not_created(id, problem));
+    }
+    let next = reports.keys().nth(size - 1).cloned();
+    let next = next.filter(|_| size < reports.len());
+    let reports = reports.into_values().take(size);
+    Ok((reports.collect(), next))
 }
 
 /// `GET /windlass/v1/mappings/{uuid}`: one mapping, with its shards or its queue.
@@ -69,7 +114,7 @@ pub(crate) async fn get(
     State(state): State<Arc<ServerState>>,
     PathName(uuid): PathName,
 ) -> Result<Json<MappingReport>, ApiError> {
-    let id = MappingId::new(&uuid);
+    let id = MappingId::new(&uuid.to_ascii_lowercase());
     if let Some(mapping) = state.control.board().unreadable().remove(&id) {
         return Ok(Json(unreadable(&id, mapping)));
     }

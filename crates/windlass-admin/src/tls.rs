@@ -1,7 +1,6 @@
 //! The certificate of the server, with its key, from files that are read again when they change.
 
 use std::fmt;
-use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,7 +15,7 @@ use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{CertificateError, Error, RootCertStore, ServerConfig};
 use tokio_rustls::TlsAcceptor;
 
-use crate::watched_files::{Reread, WatchedFiles};
+use crate::watched_files::{Reread, WatchedFiles, open};
 
 /// The protocols that clients may choose from, the preferred one first.
 pub(crate) const HTTP_2: &[u8] = b"h2";
@@ -216,7 +215,7 @@ fn pair(
 
 fn read(file: &TlsFile) -> Result<Vec<u8>, String> {
     let mut pem = Vec::new();
-    let opened = File::open(&file.path).and_then(|opened| {
+    let opened = open(&file.path).and_then(|opened| {
         let n = opened.take(MAX_FILE_SIZE + 1).read_to_end(&mut pem)?;
         match u64::try_from(n).is_ok_and(|n| n <= MAX_FILE_SIZE) {
             true => Ok(()),

@@ -1,6 +1,7 @@
 //! Files that are read again when they change: secrets and certificates.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -35,6 +36,15 @@ impl Stamp {
         let times = [it.mtime(), it.mtime_nsec(), it.ctime(), it.ctime_nsec()];
         Some(Self(times, it.dev(), it.ino(), it.size()))
     }
+}
+
+/// Opens a file of secrets or certificates. Others than regular ones are refused: a pipe would block the
+/// API until somebody writes to it.
+pub(crate) fn open(path: &Path) -> io::Result<File> {
+    if !fs::metadata(path)?.is_file() {
+        return Err(io::Error::other("it is not a regular file"));
+    }
+    File::open(path)
 }
 
 impl WatchedFiles {
@@ -132,6 +142,22 @@ mod tests {
         fs::rename(dir.0.join("new"), dir.0.join("data")).unwrap();
         assert_eq!(refresh().as_deref(), Some("2"));
         assert_eq!(refresh(), None);
+    }
+
+    #[test]
+    fn what_would_block_is_not_opened() {
+        let dir = TempDir::new();
+        let pipe = dir.0.join("pipe");
+        let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+        assert!(made.unwrap().success());
+        for path in [&*pipe, &*dir.0, Path::new("/dev/zero")] {
+            let error = open(path).unwrap_err();
+            assert_eq!(error.to_string(), "it is not a regular file");
+        }
+        let path = dir.0.join("file");
+        assert_eq!(open(&path).unwrap_err().kind(), io::ErrorKind::NotFound);
+        fs::write(&path, "1").unwrap();
+        open(&path).unwrap();
     }
 
     #[test]

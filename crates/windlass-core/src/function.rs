@@ -5,7 +5,8 @@ use crate::arn::{Arn, ArnScope};
 /// The parts of a `FunctionName` of the API.
 ///
 /// A name (`resize`), a partial ARN (`111122223333:function:resize`, `111122223333:resize`,
-/// `function:resize`) or an ARN, each with an optional qualifier: a version, an alias or `$LATEST`.
+/// `function:resize`) or an ARN, each with an optional qualifier: a version, an alias, `$LATEST` or
+/// `$LATEST.PUBLISHED`.
 ///
 /// <https://docs.aws.amazon.com/lambda/latest/api/API_CreateEventSourceMapping.html>
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,7 +17,7 @@ pub struct FunctionName {
     pub account_id: Option<String>,
     /// 1 to 64 characters.
     pub name: String,
-    /// Version, alias or `$LATEST`, exactly as given.
+    /// Exactly as given.
     pub qualifier: Option<String>,
 }
 
@@ -77,7 +78,8 @@ impl FunctionName {
         let name_fits = !name.is_empty() && name.len() <= 64 && name.chars().all(plain);
         let qualifier_fits = qualifier.is_none_or(|qualifier| {
             let alias = qualifier.strip_prefix('$').unwrap_or(qualifier);
-            qualifier == "$LATEST"
+            // The second is the published version of a function on managed instances.
+            ["$LATEST", "$LATEST.PUBLISHED"].contains(&qualifier)
                 || (alias.len() == qualifier.len()
                     && !alias.is_empty()
                     && alias.len() <= 128
@@ -127,6 +129,7 @@ mod tests {
         resolves("f", local);
         resolves("function:f", local);
         resolves("f:$LATEST", &format!("{local}:$LATEST"));
+        resolves("f:$LATEST.PUBLISHED", &format!("{local}:$LATEST.PUBLISHED"));
         resolves("f:7", &format!("{local}:7"));
         let other = "arn:aws:lambda:eu-west-1:111122223333:function:f";
         resolves("111122223333:f", other);
@@ -142,6 +145,7 @@ mod tests {
             "a b",
             "f:",
             "f:$OTHER",
+            "f:$LATEST.OTHER",
             "arn:aws:sqs:r:000000000000:q",
             "f:a:b",
             "arn:aws:lambda:us east:000000000000:function:f",

@@ -56,7 +56,7 @@ impl App {
     /// Opens the store and binds the port.
     ///
     /// # Errors
-    /// The store cannot be opened, or the port is in use.
+    /// The store cannot be opened, the port is in use, or an endpoint of the AWS profile is no URL.
     pub(crate) async fn build(mut config: Config, prune: bool, log: &Log) -> anyhow::Result<Self> {
         let listener = bind(config.listen.address)?;
         let store = stores::open(&config.store)?;
@@ -65,6 +65,9 @@ impl App {
         auth.map_or(Ok(()), AuthSettings::save_new_secrets)
             .map_err(anyhow::Error::msg)?;
         let adapters = Arc::new(Adapters::load(config.adapters.clone()).await);
+        if let Some(problem) = adapters.endpoint_problem() {
+            anyhow::bail!(problem);
+        }
         let board = Arc::new(StatusBoard::default());
         let (clock, budget) = (Clock::start(), Budget::new(config.engine.buffer_limit));
         let supervisor = Supervisor::new(SupervisorParts {

@@ -13,8 +13,11 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use windlass_adapters::targets::{UrlError, validate_url};
 use windlass_adapters::tls_roots::{self, Connector};
-use windlass_admin::report::{DaemonReport, FunctionReport, FunctionsReport, MappingReport};
+use windlass_admin::report::{
+    DaemonReport, FunctionReport, FunctionsReport, MappingReport, MappingsReport,
+};
 use windlass_core::time::Timestamp;
 
 use crate::credentials::Credentials;
@@ -23,6 +26,9 @@ use crate::{UsageError, config};
 const MAPPINGS_PATH: &str = "/2015-03-31/event-source-mappings";
 const STATUS_PATH: &str = "/windlass/v1/mappings";
 const FUNCTIONS_PATH: &str = "/windlass/v1/functions";
+/// Mappings of a page, as many as it may have.
+const PAGE_SIZE: usize = 100;
+
 const DAEMON_PATH: &str = "/windlass/v1/daemon";
 
 const BROKEN_OFF: &str = "the connection closed before the end of the response";
@@ -115,10 +121,23 @@ impl Client {
         self.call(Method::DELETE, &mapping_path(uuid), None).await
     }
 
-    /// The status of every mapping, without shards and queues.
+    /// The status of every mapping, from all pages, without shards and queues.
     pub(crate) async fn statuses(&self) -> anyhow::Result<Vec<MappingReport>> {
-        let value = self.call(Method::GET, STATUS_PATH, None).await?;
-        self.parse(value)
+        let (mut mappings, mut marker) = (Vec::new(), String::new());
+        loop {
+            let path = format!("{STATUS_PATH}?max_items={PAGE_SIZE}&marker={marker}");
+            let value = self.call(Method::GET, &path, None).await?;
+            // A daemon without pages returns all.
+            if value.is_array() {
+                return self.parse(value);
+            }
+            let page: MappingsReport = self.parse(value)?;
+            mappings.extend(page.mappings);
+            match page.next_marker {
+                Some(next) => marker = percent_encode(&next),
+                None => return Ok(mappings),
+            }
+        }
     }
 
     /// The status of one mapping, with its shards or its queue.
@@ -330,10 +349,16 @@ impl Client {
             // Those of windlass's own operations, and those of AWS.
             let error = body.get("error").unwrap_or(&body);
             let message = error["message"].as_str().or(error["Message"].as_str());
+            let mut message = message.unwrap_or("no message").to_owned();
+            if code == "MissingAuthenticationTokenException" {
+                message.push_str(
+                    "; set WINDLASS_ACCESS_KEY_ID and WINDLASS_SECRET_ACCESS_KEY, or WINDLASS_TOKEN",
+                );
+            }
             return ApiError {
                 status: head.status,
                 code: code.to_owned(),
-                message: message.unwrap_or("no message").to_owned(),
+                message,
                 field: error["field"].as_str().map(str::to_owned),
             }
             .into();
@@ -356,15 +381,15 @@ impl Client {
 /// # Errors
 /// The text is not an `http://` or `https://` URL.
 pub(crate) fn parse_endpoint(text: &str) -> Result<String, String> {
-    let uri = text.parse::<http::Uri>();
-    let is_http = uri.is_ok_and(|uri| {
-        let scheme = uri.scheme();
-        scheme == Some(&Scheme::HTTP) || scheme == Some(&Scheme::HTTPS)
-    });
-    if is_http {
-        Ok(text.trim_end_matches('/').to_owned())
-    } else {
-        Err("expected a URL such as http://127.0.0.1:9870".to_owned())
+    match validate_url(text) {
+        Ok(()) if !text.contains('?') => Ok(text.trim_end_matches('/').to_owned()),
+        Err(UrlError::UserName) => Err(
+            "user names in URLs are not supported; set WINDLASS_ACCESS_KEY_ID and              WINDLASS_SECRET_ACCESS_KEY, or WINDLASS_TOKEN"
+                .to_owned(),
+        ),
+        Ok(()) | Err(UrlError::Invalid) => {
+            Err("expected a URL such as http://127.0.0.1:9870".to_owned())
+        }
     }
 }
 
@@ -417,7 +442,15 @@ mod tests {
         for text in ["http://127.0.0.1:9870", "https://windlass.internal"] {
             assert_eq!(parse_endpoint(&format!("{text}/")).as_deref(), Ok(text));
         }
-        for text in ["", "127.0.0.1:9870", "ftp://a", "http:/a b"] {
+        for text in [
+            "",
+            "127.0.0.1:9870",
+            "ftp://a",
+            "http:/a b",
+            "http://a:70000",
+            "http://a?b",
+            "http://u:pw@a",
+        ] {
             parse_endpoint(text).unwrap_err();
         }
     }

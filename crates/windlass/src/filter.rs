@@ -1,16 +1,14 @@
 //! `windlass filter test`: whether an event passes filters, and why not.
 
-use std::io::Read;
-use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::Context;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use windlass_filter::{Criteria, Event, EventFormat, Explanation};
 
 use crate::cli::{FilterTestArgs, SourceName};
 use crate::config::ConfigError;
+use crate::input::read_text;
 use crate::{EXIT_USAGE, eprint_error, output};
 
 /// Exit code if no record passes.
@@ -43,7 +41,7 @@ pub(crate) fn test(args: &FilterTestArgs) -> anyhow::Result<ExitCode> {
     let mut patterns = Vec::new();
     for pattern in &args.patterns {
         patterns.push(match pattern.strip_prefix('@') {
-            Some(file) => (file.to_owned(), read(file)?),
+            Some(file) => (file.to_owned(), read_text(file.as_ref())?),
             None => ("pattern".to_owned(), pattern.clone()),
         });
     }
@@ -68,7 +66,7 @@ pub(crate) fn test(args: &FilterTestArgs) -> anyhow::Result<ExitCode> {
     let event = if args.event.trim_start().starts_with('{') {
         args.event.clone()
     } else {
-        read(&args.event)?
+        read_text(args.event.as_ref())?
     };
     match evaluate(&criteria, format, &event) {
         Ok(explanations) => {
@@ -102,6 +100,9 @@ fn evaluate(
     }
     let Invocation { records } = from_json(event)?;
     let records = records.unwrap_or_else(|| vec![whole]);
+    if records.is_empty() {
+        return Err(problem("Records is empty; write at least one record"));
+    }
     let explanations = records.iter().map(|record| {
         let parts: Record<'_> = from_json(record.get())?;
         let data = match format {
@@ -175,14 +176,4 @@ fn problem(message: &str) -> ConfigError {
         line: 1,
         message: message.to_owned(),
     }
-}
-
-fn read(file: &str) -> anyhow::Result<String> {
-    if file == "-" {
-        let mut text = String::new();
-        let read = std::io::stdin().read_to_string(&mut text);
-        read.context("reading standard input")?;
-        return Ok(text);
-    }
-    std::fs::read_to_string(Path::new(file)).with_context(|| format!("reading {file}"))
 }

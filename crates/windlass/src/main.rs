@@ -21,6 +21,7 @@ mod doctor;
 mod filter;
 mod find;
 mod history;
+mod input;
 mod log_writer;
 mod mappings;
 mod open_files;

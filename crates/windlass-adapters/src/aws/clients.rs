@@ -231,6 +231,15 @@ impl Aws {
         }
     }
 
+    /// The endpoints that the environment or the profile gives, of services without one in the settings.
+    pub(crate) fn custom_endpoints(&self) -> impl Iterator<Item = (Service, String)> {
+        let services = Service::ALL.into_iter();
+        services.filter_map(|service| {
+            let url = custom_endpoint(&self.caller.shared, service)?;
+            (!self.endpoints.contains_key(&service)).then_some((service, url))
+        })
+    }
+
     /// The clients of the daemon's region, with its own credentials.
     pub(crate) const fn home(&self) -> &AwsClients {
         &self.home
@@ -407,15 +416,18 @@ pub(crate) fn timeouts() -> TimeoutConfig {
 
 /// Whether the environment or the profile has an endpoint for a service, or one for all services.
 fn has_custom_endpoint(shared: &SdkConfig, service: Service) -> bool {
+    custom_endpoint(shared, service).is_some() || shared.endpoint_url().is_some()
+}
+
+/// The endpoint that they have, as it is written there.
+fn custom_endpoint(shared: &SdkConfig, service: Service) -> Option<String> {
     let key = ServiceConfigKey::builder()
         .service_id(service.sdk_id())
         .env("AWS_ENDPOINT_URL")
         .profile("endpoint_url")
         .build();
-    let own = key
-        .ok()
-        .and_then(|key| shared.service_config()?.load_config(key));
-    own.is_some_and(|url| !url.is_empty()) || shared.endpoint_url().is_some()
+    let url = shared.service_config()?.load_config(key.ok()?)?;
+    (!url.is_empty()).then_some(url)
 }
 
 #[cfg(test)]

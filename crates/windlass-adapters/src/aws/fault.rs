@@ -8,7 +8,7 @@ use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use windlass_core::outcome::Fault;
-use windlass_engine::ports::{BoxError, PortError, chain};
+use windlass_engine::ports::{BoxError, PortError, RoleDenied, chain};
 
 use super::assumed_role::NotAssumed;
 use super::call_rules::CallerRole;
@@ -117,8 +117,8 @@ const GONE: [&str; 7] = [
     "ResourceNotFoundException",
 ];
 
-/// Codes with which servers reject a sequence number, and much else.
-const UNKNOWN_POSITION: [&str; 3] = [
+/// Codes with which servers reject a sequence number or a shard, and much else.
+const REJECTED_ARGUMENT: [&str; 3] = [
     "InvalidArgumentException",
     "ResourceNotFoundException",
     "ValidationException",
@@ -130,11 +130,15 @@ where
     E: Error + ProvideErrorMetadata + Send + Sync + 'static,
 {
     let fault = fault_of(&error);
-    if let Some(source) = credentials_error(&error) {
+    if let Some(text) = credentials_error(&error) {
+        let source = match is_role_denied(&error) {
+            true => RoleDenied(text).into(),
+            false => text.into(),
+        };
         return PortError {
             operation,
             fault,
-            source: source.into(),
+            source,
         };
     }
     let response = error.raw_response().filter(|it| {
@@ -210,11 +214,7 @@ pub(super) fn error_of_stream(operation: String, code: &str, message: &str) -> P
     let remedy = remedy(code, None, None).map(|remedy| format!("; {remedy}"));
     PortError {
         operation,
-        fault: if is_unknown_position(code, message) {
-            Fault::UnknownPosition
-        } else {
-            fault_of_code(code, 200)
-        },
+        fault: rejected_argument(code, message).unwrap_or_else(|| fault_of_code(code, 200)),
         source: format!("{code}: {message}{}", remedy.unwrap_or_default()).into(),
     }
 }
@@ -277,21 +277,26 @@ pub(crate) fn fault_of<E: Error + ProvideErrorMetadata + 'static>(
         return not_assumed(error).map_or(Fault::Transient, NotAssumed::fault);
     };
     let (code, message) = (service.err().code(), service.err().message());
-    if is_unknown_position(code.unwrap_or_default(), message.unwrap_or_default()) {
-        return Fault::UnknownPosition;
-    }
-    fault_of_code(code.unwrap_or_default(), service.raw().status().as_u16())
+    let code = code.unwrap_or_default();
+    rejected_argument(code, message.unwrap_or_default())
+        .unwrap_or_else(|| fault_of_code(code, service.raw().status().as_u16()))
 }
 
-/// Whether a call failed because the stream does not have its sequence number, however the server
-/// words that: "StartingSequenceNumber 49… is invalid because it did not come from this stream",
-/// "Unable to find record with provided SequenceNumber 49…".
-fn is_unknown_position(code: &str, message: &str) -> bool {
-    let names_position = || {
-        let words = message.split_ascii_whitespace().collect::<String>();
-        words.to_ascii_lowercase().contains("sequencenumber")
-    };
-    UNKNOWN_POSITION.contains(&without_prefix(code)) && names_position()
+/// The fault of a call that failed because the stream does not have its sequence number or its shard,
+/// however the server words that: "StartingSequenceNumber 49… is invalid because it did not come from
+/// this stream", "Unable to find record with provided SequenceNumber 49…", "Invalid ShardId".
+fn rejected_argument(code: &str, message: &str) -> Option<Fault> {
+    if !REJECTED_ARGUMENT.contains(&without_prefix(code)) {
+        return None;
+    }
+    let words = message.split_ascii_whitespace().collect::<String>();
+    let words = words.to_ascii_lowercase();
+    if words.contains("sequencenumber") {
+        Some(Fault::UnknownPosition)
+    } else {
+        let names_shard = words.contains("shard") && !words.contains("iterator");
+        names_shard.then_some(Fault::Gone)
+    }
 }
 
 pub(crate) fn fault_of_code(code: &str, status: u16) -> Fault {
@@ -443,7 +448,8 @@ mod tests {
             ),
             ("ValidationException", "Invalid sequence number"),
         ] {
-            assert!(is_unknown_position(code, message), "{message}");
+            let fault = rejected_argument(code, message);
+            assert_eq!(fault, Some(Fault::UnknownPosition), "{message}");
         }
         for (code, message) in [
             ("InvalidArgumentException", "Invalid ShardIterator."),
@@ -452,8 +458,21 @@ mod tests {
                 "Stream t under account 1 not found.",
             ),
             ("InternalFailure", "SequenceNumber"),
+            ("InternalFailure", "Invalid ShardId"),
         ] {
-            assert!(!is_unknown_position(code, message), "{message}");
+            assert_eq!(rejected_argument(code, message), None, "{message}");
+        }
+    }
+
+    #[test]
+    fn a_shard_that_a_server_does_not_have_is_gone_whatever_its_code() {
+        for (code, message) in [
+            ("InvalidArgumentException", "Invalid ShardId: shardId-1"),
+            ("ValidationException", "The shard does not exist"),
+            ("ResourceNotFoundException", "Could not find shard"),
+        ] {
+            let fault = rejected_argument(code, message);
+            assert_eq!(fault, Some(Fault::Gone), "{message}");
         }
     }
 

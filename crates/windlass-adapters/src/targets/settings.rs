@@ -170,7 +170,10 @@ pub fn validate_url(text: &str) -> Result<(), UrlError> {
     }
     let uri: Uri = text.parse().map_err(|_| UrlError::Invalid)?;
     let authority = uri.authority().ok_or(UrlError::Invalid)?;
-    if !matches!(uri.scheme_str(), Some("http" | "https")) || authority.host().is_empty() {
+    let is_http = matches!(uri.scheme_str(), Some("http" | "https"));
+    // A port above 65535 parses as none, which would be the default port.
+    let has_bad_port = authority.port_u16().is_none() && authority.as_str() != authority.host();
+    if !is_http || authority.host().is_empty() || has_bad_port {
         return Err(UrlError::Invalid);
     }
     Ok(())
@@ -226,6 +229,8 @@ mod tests {
             "http://",
             "http://user:pw@host/",
             "https://user@host",
+            "http://host:99999/",
+            "http://host:/",
         ] {
             assert!(validate_url(url).is_err(), "{url}");
         }

@@ -10,7 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
 
-use crate::watched_files::{Reread, WatchedFiles};
+use crate::watched_files::{Reread, WatchedFiles, open};
 
 /// A shorter secret can be guessed.
 const MIN_SECRET_LENGTH: usize = 16;
@@ -241,7 +241,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 fn read(path: &Path) -> Result<String, String> {
     let shown = path.display();
     let mut text = String::new();
-    let file = fs::File::open(path).map_err(|error| format!("cannot open {shown}: {error}"))?;
+    let file = open(path).map_err(|error| format!("cannot open {shown}: {error}"))?;
     // One byte more than the longest secret with its line break.
     let limit = MAX_SECRET_LENGTH as u64 + 3;
     file.take(limit)

@@ -4,19 +4,12 @@
 //! a line for each mapping as it is dealt with.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::convert::Infallible;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
 use axum::Router;
-use axum::body::Body;
 use axum::extract::State;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use axum::routing::post;
-use bytes::Bytes;
-use http::header;
-use hyper::body::Frame;
 use serde_json::{Map, Value, json};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -32,7 +25,7 @@ use crate::control::Control;
 use crate::errors::{ApiError, Code};
 use crate::history::mapping_line;
 use crate::state::ServerState;
-use crate::v1::{JsonBody, Refusal};
+use crate::v1::{JsonBody, Refusal, respond_in_lines};
 
 /// Mappings that are written at a time: a new one waits for its function and its source.
 const MAX_WRITES: usize = 16;
@@ -51,7 +44,7 @@ async fn apply(
     let mappings = parse(&state.control, body.required("mappings")?)?;
     let (prune, dry_run) = (body.flag("prune")?, body.flag("dry_run")?);
     let steps = plan(&state.control, mappings, prune).await?;
-    let (lines, receiver) = mpsc::channel(MAX_WRITES);
+    let (lines, mut receiver) = mpsc::channel(MAX_WRITES);
     let mut job = JoinSet::new();
     job.spawn(async move {
         match dry_run {
@@ -66,11 +59,10 @@ async fn apply(
             false => carry_out(state, steps, caller.name, lines).await,
         }
     });
-    let lines = Body::new(Lines {
-        receiver,
-        _job: job,
-    });
-    Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], lines).into_response())
+    Ok(respond_in_lines(move |context| {
+        let _job = &job;
+        receiver.poll_recv(context)
+    }))
 }
 
 /// What becomes of one mapping.
@@ -285,7 +277,7 @@ impl Step {
     }
 
     /// A line of the answer.
-    fn line(&self, outcome: Outcome) -> Bytes {
+    fn line(&self, outcome: Outcome) -> Value {
         let action = match &self.action {
             Action::Create(_) => json!("create"),
             Action::Update(_) => json!("update"),
@@ -315,7 +307,7 @@ impl Step {
             json!({"field": field, "before": before, "after": after})
         });
         let changes: Vec<Value> = changes.collect();
-        let line = json!({
+        json!({
             "action": action,
             "uuid": uuid,
             "event_source_arn": self.source,
@@ -323,8 +315,7 @@ impl Step {
             "changes": changes,
             "result": result,
             "error": error,
-        });
-        format!("{line}\n").into()
+        })
     }
 }
 
@@ -351,7 +342,7 @@ async fn carry_out(
     state: Arc<ServerState>,
     steps: Vec<Step>,
     who: String,
-    lines: mpsc::Sender<Bytes>,
+    lines: mpsc::Sender<Value>,
 ) {
     let (deletions, writes): (Vec<_>, Vec<_>) = steps
         .into_iter()
@@ -445,24 +436,5 @@ fn done(control: &Control, swap: Swap) -> Result<(), ApiError> {
             Code::ResourceConflict,
             "the mapping was changed meanwhile; apply the file again",
         )),
-    }
-}
-
-/// The answer; the job ends when it is dropped, as it is when the caller has left.
-struct Lines {
-    receiver: mpsc::Receiver<Bytes>,
-    _job: JoinSet<()>,
-}
-
-impl hyper::body::Body for Lines {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        let line = self.receiver.poll_recv(context);
-        line.map(|line| line.map(|line| Ok(Frame::data(line))))
     }
 }

@@ -28,7 +28,7 @@ pub(crate) fn routes() -> Router<Arc<ServerState>> {
 async fn list(State(state): State<Arc<ServerState>>, query: Query) -> Result<Json<Value>, Refusal> {
     let query = query.with(&["mapping", "marker"])?;
     let mapping = query.mapping("mapping")?;
-    let after = query.marker("marker")?.map(HistoryMarker);
+    let after = query.marker("marker", |text| text.parse().ok().map(HistoryMarker))?;
     let store = state.control.store();
     let page = store
         .history(mapping.as_ref(), after, MAX_PAGE_SIZE)

@@ -26,11 +26,13 @@
 //! that reads payloads takes an [`AdminCaller`](crate::auth::AdminCaller).
 
 mod body;
+mod lines;
 mod mapping;
 mod query;
 mod refusal;
 
 pub(crate) use body::{JsonBody, Members};
+pub(crate) use lines::respond_in_lines;
 pub(crate) use mapping::{mapping_of_body, mapping_of_path};
 pub(crate) use query::Query;
 pub(crate) use refusal::Refusal;

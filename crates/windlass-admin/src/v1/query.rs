@@ -56,13 +56,34 @@ impl Query {
         }
     }
 
-    /// A number that an earlier page has returned.
-    pub(crate) fn marker(&self, name: &str) -> Result<Option<u64>, Refusal> {
+    /// What an earlier page has returned to continue after it.
+    pub(crate) fn marker<T>(
+        &self,
+        name: &str,
+        parse: impl FnOnce(&str) -> Option<T>,
+    ) -> Result<Option<T>, Refusal> {
         let Some(text) = self.get(name) else {
             return Ok(None);
         };
-        text.parse().map(Some).map_err(|_| {
+        parse(text).map(Some).ok_or_else(|| {
             let text = format!("'{text}' is not a marker; use the next_marker of the page before");
+            Refusal::invalid(name, text)
+        })
+    }
+
+    /// The mapping after which a page begins.
+    pub(crate) fn mapping_marker(&self, name: &str) -> Result<Option<MappingId>, Refusal> {
+        self.marker(name, super::mapping::parse_id)
+    }
+
+    /// How many items a page has at most.
+    pub(crate) fn page_size(&self, name: &str, max: usize) -> Result<Option<usize>, Refusal> {
+        let Some(text) = self.get(name) else {
+            return Ok(None);
+        };
+        let size = text.parse().ok().filter(|size| (1..=max).contains(size));
+        size.map(Some).ok_or_else(|| {
+            let text = format!("'{text}' is not a whole number from 1 to {max}");
             Refusal::invalid(name, text)
         })
     }

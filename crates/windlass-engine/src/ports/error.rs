@@ -17,6 +17,18 @@ pub struct PortError {
     pub source: BoxError,
 }
 
+/// The source of the error of a call whose role may not be assumed: the role, the cause and the remedy.
+#[derive(Debug, Error)]
+#[error("{0}")]
+pub struct RoleDenied(pub String);
+
+impl PortError {
+    /// Why the role of the call may not be assumed, if that is what failed.
+    pub fn role_denied(&self) -> Option<&RoleDenied> {
+        self.source.downcast_ref()
+    }
+}
+
 /// An error with its causes in one line.
 pub fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();

@@ -46,7 +46,7 @@ pub use dead_letters::{
     DeletionLine, Kept, NewDeadLetter, SkipSave,
 };
 pub use documents::{DocumentBucket, QueueSender};
-pub use error::{BoxError, PortError, chain, log_fault};
+pub use error::{BoxError, PortError, RoleDenied, chain, log_fault};
 pub use history::{
     CONFIGURATION, HISTORY_RETENTION, HistoryId, HistoryLine, HistoryMarker, HistoryPage,
     HistoryStore, MAX_LINE_IDS, RedriveLine, What,

@@ -15,8 +15,9 @@ const DEFAULT_REGION: &str = "us-east-1";
 const DEFAULT_ACCOUNT_ID: &str = "000000000000";
 
 pub(super) fn read(file: &mut Section<'_>, env: Environment<'_>, errors: &Errors) -> AwsSettings {
-    let region = region(file, env);
+    let region = region(file, env, errors);
     let mut aws = file.section("aws");
+    check_endpoint_variables(env, errors);
     AwsSettings {
         region,
         endpoints: endpoints(&mut aws),
@@ -43,34 +44,69 @@ pub(super) fn account_id(file: &mut Section<'_>) -> String {
     id.unwrap_or(DEFAULT_ACCOUNT_ID).to_owned()
 }
 
-fn region(file: &mut Section<'_>, env: Environment<'_>) -> String {
-    configured_region(file).unwrap_or_else(|| default_region(env))
+fn region(file: &mut Section<'_>, env: Environment<'_>, errors: &Errors) -> String {
+    if let Some(region) = configured_region(file) {
+        return region;
+    }
+    let (region, from) = region_of(env);
+    if !is_plain(&region) {
+        let message = "is not a region such as us-east-1; correct it, or set 'region' in the file";
+        errors.push(0, format!("{from}: the value {message}"));
+    }
+    region
 }
 
-/// Looked up where AWS's own programs look, except for the metadata service of EC2: elsewhere than
-/// on EC2 a program would wait for an answer that never comes.
+/// See [`region_of`].
+pub(crate) fn default_region(env: Environment<'_>) -> String {
+    region_of(env).0
+}
+
+/// A region and what it is from. Looked up where AWS's own programs look, except for the metadata
+/// service of EC2: elsewhere than on EC2 a program would wait for an answer that never comes.
 ///
 /// <https://docs.aws.amazon.com/sdkref/latest/guide/feature-region.html>
-pub(crate) fn default_region(env: Environment<'_>) -> String {
-    let variable = |name| (env.variable)(name).filter(|region| !region.is_empty());
-    variable("AWS_REGION")
-        .or_else(|| variable("AWS_DEFAULT_REGION"))
-        .or_else(env.region_of_profile)
-        .unwrap_or_else(|| DEFAULT_REGION.to_owned())
+fn region_of(env: Environment<'_>) -> (String, &'static str) {
+    for name in ["AWS_REGION", "AWS_DEFAULT_REGION"] {
+        if let Some(region) = (env.variable)(name).filter(|region| !region.is_empty()) {
+            return (region, name);
+        }
+    }
+    match (env.region_of_profile)() {
+        Some(region) => (region, "region of the AWS profile"),
+        None => (DEFAULT_REGION.to_owned(), "region"),
+    }
 }
 
-/// The region becomes part of host names and ARNs.
 fn configured_region(file: &mut Section<'_>) -> Option<String> {
     let field = file.take("region")?;
-    let is_plain = |region: &&str| {
-        let mut bytes = region.bytes();
-        !region.is_empty() && bytes.all(|it| it.is_ascii_alphanumeric() || it == b'-')
-    };
-    let region = field.node.text().filter(is_plain);
+    let region = field.node.text().filter(|region| is_plain(region));
     if region.is_none() {
         field.expected("a region such as us-east-1");
     }
     region.map(str::to_owned)
+}
+
+/// A region becomes part of host names and ARNs.
+fn is_plain(region: &str) -> bool {
+    let mut bytes = region.bytes();
+    !region.is_empty() && bytes.all(|it| it.is_ascii_alphanumeric() || it == b'-')
+}
+
+/// The SDK ignores an endpoint in the environment that is not a URL, and would call AWS.
+fn check_endpoint_variables(env: Environment<'_>, errors: &Errors) {
+    const ALL: &str = "AWS_ENDPOINT_URL";
+    let of_services = Service::ALL.map(|it| format!("{ALL}_{}", it.name().to_ascii_uppercase()));
+    for name in [ALL.to_owned()].into_iter().chain(of_services) {
+        let url = (env.variable)(&name).filter(|url| !url.is_empty());
+        let why = match url.map(|url| validate_url(&url)) {
+            None | Some(Ok(())) => continue,
+            Some(Err(UrlError::UserName)) => "user names in URLs are not supported; remove them",
+            Some(Err(UrlError::Invalid)) => {
+                "the value is not a URL such as http://127.0.0.1:4566; correct or unset it"
+            }
+        };
+        errors.push(0, format!("{name}: {why}"));
+    }
 }
 
 fn endpoints(aws: &mut Section<'_>) -> BTreeMap<Service, String> {

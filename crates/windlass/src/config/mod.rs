@@ -29,6 +29,7 @@ pub(crate) use aws::{ca_bundle, default_region};
 pub(crate) use error::ConfigError;
 pub(crate) use listen::Listen;
 pub(crate) use mappings::{ListedMapping, listed_mappings};
+pub(crate) use yaml::budget as yaml_budget;
 
 use error::Errors;
 use reader::Section;

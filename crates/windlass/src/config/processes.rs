@@ -298,6 +298,10 @@ mod tests {
                 "4: functions.f.environment.AWS_LAMBDA_X: windlass sets this variable",
             ),
             (
+                "    command: [sh]\n    handler: \"a\\0\"\n",
+                "4: functions.f.handler: contains a NUL character",
+            ),
+            (
                 "    command: [sh]\n    environment: {LIST: [1]}\n",
                 "4: functions.f.environment.LIST: expected text, found a list",
             ),

@@ -170,6 +170,8 @@ impl<'a> Field<'a> {
     pub(super) fn text(&self) -> Option<String> {
         match self.node.text() {
             Some("") => self.error("is empty; write a value, or remove the key"),
+            // Neither a path nor a variable can have one.
+            Some(text) if text.contains('\0') => self.error("contains a NUL character"),
             Some(text) => return Some(text.to_owned()),
             None => self.expected("text"),
         }

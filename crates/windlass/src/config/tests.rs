@@ -38,6 +38,27 @@ fn no_file_is_the_defaults() {
 }
 
 #[test]
+fn a_file_without_a_value_is_the_defaults_and_lists_no_mappings() {
+    let defaults = Config::without_file(EMPTY).unwrap();
+    for text in [
+        "",
+        "# later\n",
+        "---\n",
+        "---\n# later\n...\n",
+        "null\n",
+        "--- ~\n",
+    ] {
+        assert_eq!(Config::parse(text, EMPTY).unwrap(), defaults, "{text:?}");
+        // `apply --prune` would otherwise delete every mapping.
+        let errors = listed_mappings(text, &variable).unwrap_err();
+        assert!(
+            errors[0].message.contains("expected a list of mappings"),
+            "{text:?}: {errors:?}"
+        );
+    }
+}
+
+#[test]
 fn the_file_that_lists_every_key_is_the_defaults() {
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../../config/windlass.yaml");
     let written = Config::load(Path::new(file), EMPTY).unwrap();
@@ -508,6 +529,38 @@ fn the_region_is_looked_up_where_aws_programs_look() {
     assert_eq!(find("", &both), "a-1");
     assert_eq!(find("", &both[1..]), "b-1");
     assert_eq!(find("", &[("AWS_REGION", "")]), "eu-north-1");
+}
+
+#[test]
+fn variables_of_aws_that_would_be_ignored_are_refused_and_not_shown() {
+    for (name, value, says) in [
+        ("AWS_REGION", "us-east-1 ", "not a region such as us-east-1"),
+        (
+            "AWS_DEFAULT_REGION",
+            "us:east",
+            "not a region such as us-east-1",
+        ),
+        ("AWS_ENDPOINT_URL", "127.0.0.9:4566", "not a URL such as"),
+        ("AWS_ENDPOINT_URL_SQS", "localhost", "not a URL such as"),
+        (
+            "AWS_ENDPOINT_URL_DYNAMODB_STREAMS",
+            "http://a:70000",
+            "not a URL such as",
+        ),
+        (
+            "AWS_ENDPOINT_URL_KINESIS",
+            "http://u:pw@a",
+            "user names in URLs",
+        ),
+    ] {
+        let variable = |it: &str| (it == name).then(|| value.to_owned());
+        let found = Config::parse("", with(&variable)).unwrap_err();
+        assert_eq!(found.len(), 1, "{found:?}");
+        let message = &found[0].message;
+        assert!(message.starts_with(&format!("{name}: ")), "{message}");
+        assert!(message.contains(says), "{message}");
+        assert!(!message.contains(value), "{message}");
+    }
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
-use serde_saphyr::{DuplicateKeyPolicy, Spanned};
+use serde_saphyr::{Budget, DuplicateKeyPolicy, Spanned};
 
 use super::error::Errors;
 
@@ -62,23 +62,15 @@ pub(crate) fn parse(
     variable: &dyn Fn(&str) -> Option<String>,
     errors: &Errors,
 ) -> Option<Node> {
-    if text
-        .lines()
-        .all(|line| line.trim().is_empty() || line.trim_start().starts_with('#'))
-    {
-        return Some(Node {
-            line: 1,
-            value: Value::Map(Vec::new()),
-            spelling: None,
-            is_from_variable: false,
-        });
-    }
     // By default the library stops at the first duplicate key and reports nothing else.
-    let options = serde_saphyr::options! { duplicate_keys: DuplicateKeyPolicy::PassThrough };
+    let options = serde_saphyr::options! {
+        duplicate_keys: DuplicateKeyPolicy::PassThrough,
+        budget: budget(text),
+    };
     match serde_saphyr::from_multiple_with_options::<Spanned<RawValue>>(text, options) {
         Ok(documents) => {
             let mut documents = documents.into_iter();
-            let first = documents.next()?;
+            let first = documents.next();
             if let Some(second) = documents.next() {
                 let message = "a second YAML document starts here, and only one is allowed; remove \
                                the line '---', or one of the documents";
@@ -89,7 +81,8 @@ pub(crate) fn parse(
                 variable,
                 errors,
             };
-            Some(builder.node(first, ""))
+            // The library returns no document for comments, `---` or null alone.
+            Some(first.map_or_else(empty_file, |first| builder.node(first, "")))
         }
         Err(error) => {
             let line = error.location().map_or(0, |location| {
@@ -99,6 +92,30 @@ pub(crate) fn parse(
             errors.push(line, message);
             None
         }
+    }
+}
+
+/// Limits of the library, whose defaults refuse files that people write: with ten thousand mappings, with
+/// a hundred uses of one anchor, with a section of 33 lines that is commented out. They grow with the
+/// text, so that aliases still cannot multiply it without end.
+pub(crate) fn budget(text: &str) -> Option<Budget> {
+    let (size, default) = (text.len(), Budget::default());
+    serde_saphyr::budget! {
+        max_nodes: default.max_nodes + size,
+        max_events: default.max_events + size,
+        max_merge_keys: default.max_merge_keys + size,
+        max_buffered_comment_events: size,
+        enforce_alias_anchor_ratio: false,
+    }
+}
+
+/// A file without a value.
+const fn empty_file() -> Node {
+    Node {
+        line: 1,
+        value: Value::Map(Vec::new()),
+        spelling: None,
+        is_from_variable: false,
     }
 }
 
@@ -518,6 +535,49 @@ mod tests {
         assert!(errors[1].1.contains("remove the line '---'"));
         let (_, errors) = parse_all("---\na: 1\n---\n# nothing\n");
         assert_eq!(errors, []);
+    }
+
+    #[test]
+    fn a_long_comment_may_be_anywhere() {
+        let comment = "# a section that is not used at present\n".repeat(200);
+        let text = format!("a:\n{comment}  b:\n{comment}    - 1\n{comment}    - 2\n{comment}");
+        let (node, errors) = parse_all(&text);
+        assert_eq!(errors, []);
+        let node = node.unwrap();
+        assert_eq!(node.find("a.b").line, 202);
+        assert_eq!(node.find("a.b[1]").line, 604);
+    }
+
+    #[test]
+    fn an_anchor_may_be_used_often_but_not_multiply_without_end() {
+        let uses: String = (0..2_000)
+            .map(|n| format!("k{n}: {{<<: *one, b: {n}}}\nl{n}: *one\n"))
+            .collect();
+        let (node, errors) = parse_all(&format!("one: &one {{a: 1, b: 2}}\n{uses}"));
+        assert_eq!(errors, []);
+        let node = node.unwrap();
+        for (member, number) in [("k7.a", 1), ("k7.b", 7), ("l1999.b", 2)] {
+            let number = Value::Number(number.into());
+            assert_eq!(node.find(member).node.value, number, "{member}");
+        }
+        let mut text = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
+        for n in 1..9 {
+            let alias = format!("*a{}, ", n - 1).repeat(10);
+            text.push_str(&format!("a{n}: &a{n} [{alias}]\n"));
+        }
+        let (node, errors) = parse_all(&text);
+        assert!(node.is_none() && errors.len() == 1, "{errors:?}");
+    }
+
+    #[test]
+    fn a_file_may_be_large() {
+        let items = 251_000;
+        let (node, errors) = parse_all(&"- 1\n".repeat(items));
+        assert_eq!(errors, []);
+        let Value::List(list) = node.unwrap().value else {
+            panic!("the file is a list")
+        };
+        assert_eq!(list.len(), items);
     }
 
     #[test]

@@ -84,6 +84,9 @@ async fn check(config: &Config) -> Vec<Finding> {
     findings.push(machine::memory(config));
     findings.push(machine::drain_timeout(config.engine.drain_timeout));
     let adapters = Arc::new(Adapters::load(config.adapters.clone()).await);
+    if let Some(problem) = adapters.endpoint_problem() {
+        findings.push(Finding::wrong("AWS endpoints", problem, None));
+    }
     let mut checks = Checks::new();
     resources::add_checks(&mut checks, config, &adapters);
     findings.extend(checks.finish().await);

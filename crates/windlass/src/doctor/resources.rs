@@ -6,6 +6,7 @@ use std::sync::Arc;
 use windlass_adapters::Adapters;
 use windlass_adapters::aws::caller::CredentialsFound;
 use windlass_adapters::targets::{FunctionKind, FunctionSettings, HttpTarget};
+use windlass_adapters::tls_roots;
 use windlass_core::arn::{Arn, SourceArn};
 use windlass_core::failure::DestinationArn;
 use windlass_core::function::FunctionName;
@@ -153,11 +154,16 @@ fn add_function(
                 };
                 vec![match connected {
                     Ok(()) => Finding::ok(subject, "it accepts connections"),
-                    Err(error) => Finding::wrong(
-                        subject,
-                        format!("cannot connect: {}", chain(&*error)),
-                        Some("start the function, or correct its url"),
-                    ),
+                    Err(error) => match tls_roots::describe(&*error) {
+                        Some(why) => {
+                            Finding::wrong(subject, format!("cannot connect: {why}"), None)
+                        }
+                        None => Finding::wrong(
+                            subject,
+                            format!("cannot connect: {}", chain(&*error)),
+                            Some("start the function, or correct its url"),
+                        ),
+                    },
                 }]
             });
         }
@@ -325,8 +331,11 @@ fn failed(subject: String, error: &PortError) -> Finding {
     let found = chain(error);
     match error.fault {
         Fault::Throttled { .. } => Finding::warning(subject, found, "try again later"),
-        // Those with a remedy of their own have it there.
-        Fault::Transient | Fault::TimedOut if !found.contains("; ") => {
+        // Those with a remedy of their own have it there; a check of its own says what is wrong with
+        // credentials.
+        Fault::Transient | Fault::TimedOut
+            if !found.contains("; ") && !found.contains("AWS credentials") =>
+        {
             let remedy = "check its endpoint, and that this machine can reach it";
             Finding::wrong(subject, found, Some(remedy))
         }

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use crate::cli::OutputFormat;
 use crate::client::{ApiError, Client};
 use crate::config::{ConfigError, ListedMapping, listed_mappings};
+use crate::input::read_text;
 use crate::{eprint_error, output, print_config_errors};
 
 const PATH: &str = "/windlass/v1/mappings/apply";
@@ -37,7 +38,7 @@ pub(super) async fn run(
     format: OutputFormat,
     args: &ApplyArgs,
 ) -> anyhow::Result<ExitCode> {
-    let text = super::read_text(&args.file)?;
+    let text = read_text(&args.file)?;
     let mappings = match listed_mappings(&text, &crate::env_variable) {
         Ok(mappings) => mappings,
         Err(errors) => return Ok(print_config_errors(Some(&args.file), &errors)),

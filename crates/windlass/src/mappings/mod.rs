@@ -1,17 +1,17 @@
 //! `windlass mappings`: the control API from the terminal.
 
-use std::io::Read;
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::Context;
 use serde_json::Value;
 
 use crate::cli::{ClientArgs, MappingsCommand};
 use crate::client::Client;
+use crate::config::yaml_budget;
 use crate::credentials::Credentials;
 use crate::find::find_mapping;
-use crate::output;
+use crate::input::read_text;
+use crate::{UsageError, output};
 
 mod apply;
 mod options;
@@ -68,19 +68,11 @@ pub(crate) async fn run(
     Ok(ExitCode::SUCCESS)
 }
 
-fn read_file(file: &Path) -> anyhow::Result<Value> {
+fn read_file(file: &Path) -> Result<Value, UsageError> {
     let text = read_text(file)?;
-    serde_saphyr::from_str(&text).with_context(|| format!("{} cannot be read", file.display()))
-}
-
-/// The text of a file, or of standard input for `-`.
-fn read_text(file: &Path) -> anyhow::Result<String> {
-    if file == Path::new("-") {
-        let mut text = String::new();
-        std::io::stdin()
-            .read_to_string(&mut text)
-            .context("reading standard input")?;
-        return Ok(text);
-    }
-    std::fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))
+    let options = serde_saphyr::options! { budget: yaml_budget(&text) };
+    serde_saphyr::from_str_with_options(&text, options).map_err(|error| {
+        let error = error.without_snippet();
+        UsageError(format!("{}: {error}", file.display()))
+    })
 }

@@ -3,14 +3,15 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context, bail};
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, value_parser};
 use serde_json::{Map, Value};
 use windlass_core::parameters::{self, Type};
 
+use crate::UsageError;
+
 /// Name, value and help. The name is the parameter's, `BatchSize`, or `no-` and that of a flag.
 #[rustfmt::skip] // one option, one line
-const OPTIONS: [(&str, &str, &str); 21] = [
+const OPTIONS: [(&str, &str, &str); 22] = [
     ("function-name", "NAME", "The function: a name or an ARN"),
     ("event-source-arn", "ARN", "The stream or queue"),
     ("enabled", "", "Run the mapping"),
@@ -18,7 +19,7 @@ const OPTIONS: [(&str, &str, &str); 21] = [
     ("batch-size", "COUNT", "Maximum number of records in a batch"),
     ("maximum-batching-window-in-seconds", "SECONDS", "How long to gather a batch"),
     ("starting-position", "POSITION", "TRIM_HORIZON, LATEST or AT_TIMESTAMP"),
-    ("starting-position-timestamp", "SECONDS", "For AT_TIMESTAMP: seconds since the epoch"),
+    ("starting-position-timestamp", "TIME", "For AT_TIMESTAMP: 2026-11-23T12:00:00Z, or seconds since the epoch"),
     ("parallelization-factor", "COUNT", "Concurrent batches of one shard"),
     ("maximum-retry-attempts", "COUNT", "Retries after the first attempt; -1: no limit"),
     ("maximum-record-age-in-seconds", "SECONDS", "Age at which a record is dropped; -1: never"),
@@ -30,6 +31,7 @@ const OPTIONS: [(&str, &str, &str); 21] = [
     ("filter-criteria", "JSON", r#"As JSON: {"Filters":[{"Pattern":"…"}]}"#),
     ("scaling-config", "JSON", r#"As JSON: {"MaximumConcurrency":10}"#),
     ("provisioned-poller-config", "JSON", r#"As JSON: {"MinimumPollers":2,"MaximumPollers":200}"#),
+    ("metrics-config", "JSON", r#"As JSON: {"Metrics":["EventCount"]}"#),
     ("tags", "TAGS", r#"KEY=VALUE,KEY=VALUE, or as JSON: {"KEY":"VALUE"}"#),
     ("windlass", "JSON", r#"As JSON: {"RetryBackoff":{"First":"5s"},"StrictOrder":true}"#),
 ];
@@ -45,12 +47,16 @@ pub(crate) struct MappingArgs {
 
 impl MappingArgs {
     /// All members; an option takes precedence over the file.
-    pub(super) fn members(&self) -> anyhow::Result<Value> {
+    ///
+    /// # Errors
+    /// The file or a value is not what it should be.
+    pub(super) fn members(&self) -> Result<Value, UsageError> {
         let mut members = match &self.file {
             None => Map::new(),
             Some(file) => {
                 let Value::Object(members) = super::read_file(file)? else {
-                    bail!("{}: expected the members of one mapping", file.display());
+                    let message = "expected the members of one mapping";
+                    return Err(UsageError(format!("{}: {message}", file.display())));
                 };
                 members
             }
@@ -58,7 +64,8 @@ impl MappingArgs {
         members.extend(self.members.clone());
         for (name, json) in &self.json {
             let value = serde_json::from_str(json);
-            let value: Value = value.with_context(|| format!("{name} is not JSON"))?;
+            let value: Value =
+                value.map_err(|error| UsageError(format!("{name} is not JSON: {error}")))?;
             members.insert(name.clone(), value);
         }
         Ok(Value::Object(members))
@@ -85,9 +92,7 @@ impl Args for MappingArgs {
                     .value_name(value_name)
                     .value_parser(value_parser!(i64))
                     .allow_negative_numbers(min < 0),
-                Some(Type::Number) => option
-                    .value_name(value_name)
-                    .value_parser(value_parser!(f64)),
+                Some(Type::Number) => option.value_name(value_name).value_parser(seconds),
                 Some(Type::List { .. }) => option
                     .value_name(value_name)
                     .num_args(0..)
@@ -171,6 +176,17 @@ impl FromArgMatches for MappingArgs {
     }
 }
 
+/// Seconds since the epoch, or a time with its zone: the AWS CLI takes both.
+fn seconds(text: &str) -> Result<f64, String> {
+    let number = text.parse::<f64>().ok().filter(|number| number.is_finite());
+    let time = || text.parse::<jiff::Timestamp>().ok();
+    let number = number.or_else(|| Some(time()?.as_duration().as_secs_f64()));
+    number.ok_or_else(|| {
+        "expected a time with its zone, such as 2026-11-23T12:00:00Z, or seconds since the epoch"
+            .to_owned()
+    })
+}
+
 /// `KEY=VALUE,KEY=VALUE`, the short form of the AWS CLI.
 fn tags(text: &str) -> Result<Value, clap::Error> {
     let pairs = text.split(',').map(|pair| {
@@ -243,6 +259,14 @@ mod tests {
         });
         assert_eq!(members(&options), expected);
         assert_eq!(members(&[]), json!({}));
+        for time in ["2026-11-23T12:00:00.250Z", "2026-11-23T13:00:00.250+01:00"] {
+            let option = format!("--starting-position-timestamp={time}");
+            let expected = json!({"StartingPositionTimestamp": 1_795_435_200.25});
+            assert_eq!(members(&[&option]), expected);
+        }
+        for other in ["2026-11-23", "2026-11-23T12:00:00", "now", "nan", "inf", ""] {
+            seconds(other).unwrap_err();
+        }
         let tags = json!({"Tags": {"a": "1,2"}});
         assert_eq!(members(&["--tags", r#"{"a": "1,2"}"#]), tags);
         let (on, off) = (json!({"Enabled": true}), json!({"Enabled": false}));

@@ -40,6 +40,10 @@ const PREFIX: &str = "/2018-06-01/runtime/";
 /// A runtime needs one or two.
 const MAX_CONNECTIONS: usize = 64;
 
+/// Bytes of the headers of a request. The clients of AWS put the cause of an error into one, of up to
+/// 1 MiB.
+const MAX_HEADER_BYTES: usize = (1 << 20) + (64 << 10);
+
 /// Pause after a connection could not be accepted: the daemon has no file left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -130,7 +134,7 @@ impl Handler {
                 function = &*self.context.name,
                 process = %self.process,
                 "a connection to the Runtime API of a process was closed: it does not come from the \
-                 process or its descendants"
+                 process or its descendants, or had ended before that could be found out"
             );
             return;
         }
@@ -141,6 +145,7 @@ impl Handler {
             async move { Ok::<_, Infallible>(handler.answer(request).await) }
         });
         let connection = hyper::server::conn::http1::Builder::new()
+            .max_buf_size(MAX_HEADER_BYTES)
             .serve_connection(TokioIo::new(stream), service);
         if let Err(error) = connection.await {
             let function = &*self.context.name;
