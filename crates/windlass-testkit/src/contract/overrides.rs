@@ -27,6 +27,14 @@ pub(super) async fn parks_are_written_only_as_seen(store: &dyn Store) {
     assert_eq!(set(store, &id, &one, &one).await, Swap::Conflict);
     assert_eq!(set(store, &id, &Parks::default(), &one).await, Swap::Done);
     assert_eq!(parks(store, &id).await, one);
+    let mut other = one.clone();
+    other.park(Some(&"c".into()), park(8, None));
+    other.park(Some(&"b".into()), park(9, Some("again")));
+    other.unpark(Some(&"shardId: 'a".into()));
+    for (seen, new) in [(&one, &other), (&other, &one)] {
+        assert_eq!(set(store, &id, seen, new).await, Swap::Done);
+        assert_eq!(parks(store, &id).await, *new);
+    }
     assert_eq!(parks(store, &row(2).id).await, Parks::default());
     assert_eq!(
         set(store, &id, &Parks::default(), &one).await,
