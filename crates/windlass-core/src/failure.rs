@@ -45,7 +45,8 @@ pub enum FailureCondition {
     RetryAttemptsExhausted,
     /// They are older than `MaximumRecordAgeInSeconds`.
     RecordAgeExceeded,
-    /// A record that alone exceeds the payload limit. AWS has no name for it.
+    /// A record that alone exceeds the payload limit, or is larger than the function accepts. AWS has no
+    /// name for it.
     RecordTooLarge,
     /// A record that cannot be rendered. AWS has no name for it.
     Unreadable,

@@ -5,6 +5,9 @@ use std::time::Duration;
 
 use crate::window::WindowState;
 
+/// The code with which Lambda stops a loop, as the error of an [`Outcome::FunctionError`].
+pub const RECURSIVE_INVOCATION: &str = "RecursiveInvocationException";
+
 /// Result of one invocation.
 ///
 /// The retry rules depend on whether the function was *reached*: an attempt counts only if the
@@ -148,6 +151,15 @@ impl Outcome {
     /// <https://www.rfc-editor.org/rfc/rfc9110#status.413>
     pub fn is_too_large(&self) -> bool {
         matches!(self, Self::FunctionError { response, .. } if response.status == 413)
+    }
+
+    /// Whether Lambda has stopped a loop, in which a function causes its own events: another attempt
+    /// would be stopped as well.
+    ///
+    /// <https://docs.aws.amazon.com/lambda/latest/dg/invocation-recursion.html>
+    pub fn is_recursive(&self) -> bool {
+        matches!(self, Self::FunctionError { error, response }
+            if response.status == 400 && error == RECURSIVE_INVOCATION)
     }
 
     /// What went wrong, in a few words and without any part of the response; `None` if nothing has.

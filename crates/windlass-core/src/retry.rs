@@ -38,7 +38,7 @@ pub(crate) enum RetryDecision {
     Bisect,
     /// Repeat the whole batch after this delay.
     Retry(Duration),
-    /// The last attempt has failed.
+    /// The last attempt has failed, or a further one cannot succeed.
     GiveUp,
 }
 
@@ -47,7 +47,8 @@ impl Attempts {
     /// failures, some records are done.
     ///
     /// Only an outcome with which the function was reached uses an attempt. Progress uses none, and
-    /// neither does a batch that is split.
+    /// neither does a batch that is split. One that is larger than the function accepts is always split.
+    /// The final invocation of a window, which has no records, is repeated until it succeeds.
     ///
     /// <https://docs.aws.amazon.com/lambda/latest/dg/kinesis-on-failure-destination.html>
     pub(crate) fn decide(
@@ -62,6 +63,15 @@ impl Attempts {
             // A state has no part in the decision.
             Outcome::Success | Outcome::Windowed(_) => RetryDecision::Resolve,
             Outcome::ItemFailures { .. } if any_done => RetryDecision::ResolveDone,
+            Outcome::FunctionError { .. } if outcome.is_too_large() && 1 < n_records => {
+                RetryDecision::Bisect
+            }
+            Outcome::FunctionError { .. }
+                if (outcome.is_too_large() || outcome.is_recursive()) && n_records != 0 =>
+            {
+                self.failed.next(Fault::Transient, jitter);
+                RetryDecision::GiveUp
+            }
             Outcome::ItemFailures { .. } | Outcome::FunctionError { .. } => {
                 self.fail(n_records, settings, jitter)
             }

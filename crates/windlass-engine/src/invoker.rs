@@ -103,7 +103,7 @@ impl Invoker {
         };
         drop(slot);
         let took = sent.elapsed();
-        if !is_stream && outcome.is_too_large() && 1 < n_records {
+        if outcome.is_too_large() && 1 < n_records {
             // The consumer halves it, and nothing has failed.
             tracing::info!(
                 n_records,

@@ -19,7 +19,7 @@ use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use aws_smithy_types::retry::RetryConfig;
 use aws_smithy_types::timeout::TimeoutConfig;
 use windlass_core::arn::Arn;
-use windlass_core::outcome::{Fault, Outcome, Response};
+use windlass_core::outcome::{Fault, Outcome, RECURSIVE_INVOCATION, Response};
 use windlass_engine::ports::{
     BoxError, FunctionLookup, Invocation, PortError, Purpose, Target, chain,
 };
@@ -59,9 +59,9 @@ const CONFIGURATION: [&str; 19] = [
 
 /// Codes about the records of the event: treated as a function that fails, so that the messages of
 /// a queue return to it and its redrive policy applies. By the status of those about its size, a
-/// batch of messages is halved.
+/// batch is halved.
 const REJECTED: [&str; 3] = [
-    "RecursiveInvocationException",
+    RECURSIVE_INVOCATION,
     "RequestTooLargeException",
     "SerializedRequestEntityTooLargeException",
 ];

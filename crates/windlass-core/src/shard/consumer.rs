@@ -387,7 +387,9 @@ impl ShardConsumer {
             outcome
         };
         self.last_outcome = Some(outcome.kind());
-        let is_failed = matches!(outcome, Outcome::FunctionError { .. });
+        // One that is larger than the function accepts is halved, and nothing has failed.
+        let is_halved = outcome.is_too_large() && 1 < self.lanes.batch_len(batch);
+        let is_failed = matches!(outcome, Outcome::FunctionError { .. }) && !is_halved;
         self.counts.failed_invocations += u64::from(is_failed);
         let jitter = &mut self.jitter;
         let resolved = self.lanes.end(batch, outcome, jitter, now);

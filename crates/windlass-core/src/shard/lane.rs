@@ -204,6 +204,18 @@ impl Lane {
         first
     }
 
+    /// Records of the invocation in flight; the final one of a window has none.
+    pub(super) fn batch_len(&self) -> usize {
+        match &self.state {
+            State::InFlight(piece) => piece.records.len(),
+            State::Idle { .. }
+            | State::Filling { .. }
+            | State::Waiting(_)
+            | State::Finishing(_)
+            | State::Delivering { .. } => 0,
+        }
+    }
+
     /// Ends the invocation in flight.
     pub(super) fn end(
         &mut self,

@@ -77,6 +77,11 @@ impl Lanes {
         self.lane_of_call(batch).end(batch, outcome, jitter, now)
     }
 
+    /// Records of an invocation in flight.
+    pub(super) fn batch_len(&mut self, batch: BatchId) -> usize {
+        self.lane_of_call(batch).batch_len()
+    }
+
     /// Ends a delivery in flight. Returns the records that are resolved by that.
     pub(super) fn delivered(
         &mut self,

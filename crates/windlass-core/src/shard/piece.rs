@@ -244,7 +244,7 @@ impl Piece {
         })
     }
 
-    /// The last attempt has failed. Each unbroken run is given up by itself, so that what is reported
+    /// No further attempt is made. Each unbroken run is given up by itself, so that what is reported
     /// from its first to its last record are these records and no others.
     pub(super) fn give_up(self, outcome: &Outcome) -> Vec<Run> {
         let response = response(outcome).map(|response| FailedResponse {
@@ -252,6 +252,11 @@ impl Piece {
             executed_version: response.executed_version.as_deref().map(Into::into),
             function_error: matches!(outcome, Outcome::FunctionError { .. }),
         });
+        let condition = if outcome.is_too_large() {
+            FailureCondition::RecordTooLarge
+        } else {
+            FailureCondition::RetryAttemptsExhausted
+        };
         let (mut tickets, mut start) = (self.tickets.into_iter(), 0);
         let runs = self.ordinals.chunk_by(|it, next| it + 1 == *next);
         let runs = runs.map(|run| {
@@ -259,7 +264,7 @@ impl Piece {
             start += run.len();
             Run {
                 failure: FailureRecord {
-                    condition: FailureCondition::RetryAttemptsExhausted,
+                    condition,
                     records: records.into(),
                     attempts: self.attempts.n_failed(),
                     request_id: self.request_id.clone(),

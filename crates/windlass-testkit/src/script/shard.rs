@@ -11,7 +11,7 @@ use windlass_core::failure::{DeliveryFault, DestinationArn, FailureRecord};
 use windlass_core::ids::{InnerRecord, KeyHash};
 use windlass_core::mapping::{RetrySettings, StreamSettings};
 use windlass_core::marks::MarkedSection;
-use windlass_core::outcome::{ItemFailures, Outcome, ReturnedState, Swap};
+use windlass_core::outcome::{ItemFailures, Outcome, RECURSIVE_INVOCATION, ReturnedState, Swap};
 use windlass_core::position::{Checkpoint, Cursor, Position};
 use windlass_core::rate::{RateTurns, TurnId};
 use windlass_core::record::Record;
@@ -161,6 +161,14 @@ impl ShardRunner {
             "fail" => {
                 let batch = arguments.key("batch");
                 self.invoked(Outcome::function_error(200, "Unhandled"), batch.as_deref())?
+            }
+            "too_large" => {
+                let batch = arguments.key("batch");
+                self.invoked(Outcome::function_error(413, "HTTP 413"), batch.as_deref())?
+            }
+            "recursive" => {
+                let outcome = Outcome::function_error(400, RECURSIVE_INVOCATION);
+                self.invoked(outcome, None)?
             }
             "report_failed" => {
                 // Items are all words that remain.

@@ -94,6 +94,10 @@ pub(super) struct SourcePlan {
 pub(super) struct FunctionPlan {
     pub(super) latency: (u64, u64),
     pub(super) error: u64,
+    /// Lambda stops a loop.
+    pub(super) recursive: u64,
+    /// Larger batches are not accepted.
+    pub(super) max_records: Option<usize>,
     pub(super) not_reached: u64,
     /// It names records that failed, or its response makes no sense.
     pub(super) item_failures: u64,
@@ -327,6 +331,8 @@ fn function(rng: &mut Rng, room: usize, n_records: usize, faults_end: Timestamp)
     FunctionPlan {
         latency: latency(rng),
         error: rng.pick(&[0, 0, 50, 400]),
+        recursive: rng.pick(&[0, 0, 0, 50]),
+        max_records: rng.pick(&[None, None, None, Some(0), Some(1), Some(3)]),
         not_reached: rng.pick(&[0, 0, 50, 400]),
         item_failures: rng.pick(&[0, 0, 50, 400]),
         names_poison: rng.per_mille(300),

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use windlass_core::failure::{DeliveryFault, FailureRecord};
-use windlass_core::outcome::{Fault, ItemFailures, Outcome, Response, ReturnedState, Swap};
+use windlass_core::outcome::{
+    Fault, ItemFailures, Outcome, RECURSIVE_INVOCATION, Response, ReturnedState, Swap,
+};
 use windlass_core::position::{Checkpoint, Cursor, Position};
 use windlass_core::record::Record;
 use windlass_core::record_page::RecordPageBuilder;
@@ -420,6 +422,13 @@ impl Function {
             if rng.per_mille(self.plan.not_reached) {
                 let cause = plan::fault(rng);
                 return Outcome::NotInvoked { cause };
+            }
+            let max_records = self.plan.max_records.unwrap_or(usize::MAX);
+            if max_records < batch.records.len() {
+                return Outcome::function_error(413, "HTTP 413");
+            }
+            if rng.per_mille(self.plan.recursive) {
+                return Outcome::function_error(400, RECURSIVE_INVOCATION);
             }
             let mut poison = self.plan.poison.iter_mut();
             let poisonous = poison.find(|it| 0 < it.1 && indices().any(|index| index == it.0));

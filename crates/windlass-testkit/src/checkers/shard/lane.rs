@@ -295,6 +295,11 @@ impl LaneModel {
         {
             piece.request_id = Some(Arc::from(&**id));
         }
+        let status = match outcome {
+            Outcome::FunctionError { response, .. } => Some(response.status),
+            _ => None,
+        };
+        let (is_too_large, is_recursive) = (status == Some(413), status == Some(400));
         match outcome {
             Outcome::Success => {
                 self.window = Some(now);
@@ -311,7 +316,7 @@ impl LaneModel {
                 Resolved { indices, dropped }
             }
             Outcome::ItemFailures { .. } | Outcome::FunctionError { .. }
-                if retries.bisect_batch && 1 < n_records =>
+                if 1 < n_records && (is_too_large || retries.bisect_batch && !is_recursive) =>
             {
                 let first = n_records.div_ceil(2);
                 self.new_piece(0..first, now);
@@ -326,7 +331,8 @@ impl LaneModel {
                     attempt: piece.reached + 1,
                     maximum: retries.maximum_attempts.map(|n| n + 1),
                 });
-                if retries.maximum_attempts.is_none_or(|n| piece.reached <= n) {
+                let is_last = is_too_large || is_recursive;
+                if !is_last && retries.maximum_attempts.is_none_or(|n| piece.reached <= n) {
                     return Resolved::default();
                 }
                 let failed_response = FailedResponse {
@@ -335,7 +341,12 @@ impl LaneModel {
                     function_error: matches!(outcome, Outcome::FunctionError { .. }),
                 };
                 self.window = Some(now);
-                let deliveries = self.exhausted(number, n_records, &failed_response);
+                let condition = if is_too_large {
+                    FailureCondition::RecordTooLarge
+                } else {
+                    FailureCondition::RetryAttemptsExhausted
+                };
+                let deliveries = self.failed(number, n_records, condition, &failed_response);
                 self.give_up(deliveries, settings)
             }
             Outcome::Windowed(_) => panic!("the model has taken its state"),
@@ -548,13 +559,19 @@ impl LaneModel {
     }
 
     /// The deliveries of the records of a piece whose last attempt has failed.
-    fn exhausted(&self, piece: u32, n_records: usize, response: &FailedResponse) -> Vec<Delivery> {
+    fn failed(
+        &self,
+        piece: u32,
+        n_records: usize,
+        condition: FailureCondition,
+        response: &FailedResponse,
+    ) -> Vec<Delivery> {
         let piece = &self.pieces[&piece];
         let runs = self.unbroken_runs(n_records).into_iter();
         let deliveries = runs.map(|run| Delivery {
             indices: self.indices(run.clone()),
             failure: FailureRecord {
-                condition: FailureCondition::RetryAttemptsExhausted,
+                condition,
                 window: self.call_of(run.start),
                 records: self.records(run),
                 attempts: piece.reached,
