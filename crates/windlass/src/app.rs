@@ -56,7 +56,7 @@ impl App {
     /// Opens the store and binds the port.
     ///
     /// # Errors
-    /// The store cannot be opened, the port is in use, or an endpoint of the AWS profile is no URL.
+    /// The store cannot be opened, the port is in use, or an endpoint of the AWS profile is not a URL.
     pub(crate) async fn build(mut config: Config, prune: bool, log: &Log) -> anyhow::Result<Self> {
         let listener = bind(config.listen.address)?;
         let store = stores::open(&config.store)?;
