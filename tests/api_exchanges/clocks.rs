@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
-use hyper::Request;
+use hyper::{Request, StatusCode};
+use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 use windlass_admin::{ApplyParts, ConfigMapping, MappingProblems, PendingMappings};
 use windlass_core::mapping::MappingRow;
@@ -53,10 +54,24 @@ fn latest_is_measured_by_the_clock_of_the_source() {
 }
 
 #[test]
+fn a_replay_until_now_ends_by_the_clock_of_the_source() {
+    let body =
+        format!(r#"{{"name": "r", "event_source_arn": "{STREAM}", "function_name": "hello"}}"#);
+    for (answered, end) in [(Some(NOON.shifted(8_000)), 9_000), (Some(NOON), 1_000)] {
+        let resources = FakeResources { answered };
+        let mut exchange = Exchange::with(corrected_clock(600_000), resources);
+        let (status, replay) = exchange.post("/windlass/v1/replays", body.clone());
+        assert_eq!(status, 201, "{replay}");
+        let end = NOON.shifted(end).to_rfc3339_millis();
+        assert_eq!(replay["to"]["timestamp"], json!(end), "{replay}");
+    }
+}
+
+#[test]
 fn configured_mappings_start_by_the_clock_of_the_source() {
     let runtime = Runtime::new().unwrap();
     let mapping = |answered, store: &Arc<FakeStore>| {
-        let members = serde_json::json!({
+        let members = json!({
             "EventSourceArn": TABLE, "FunctionName": "hello", "StartingPosition": "LATEST",
         });
         let members = members.as_object().unwrap();
@@ -88,10 +103,14 @@ impl Exchange {
     fn create(&mut self, source: &str, members: &str) -> MappingRow {
         let body =
             format!(r#"{{"FunctionName": "hello", "EventSourceArn": "{source}", {members}}}"#);
-        let url = format!(
-            "http://{}/2015-03-31/event-source-mappings",
-            self.server.address()
-        );
+        let (status, mapping) = self.post("/2015-03-31/event-source-mappings", body);
+        assert_eq!(status, 202, "{mapping}");
+        let rows = self.runtime.block_on(self.store.mappings());
+        rows.expect("the store works").remove(0)
+    }
+
+    fn post(&mut self, path: &str, body: String) -> (StatusCode, Value) {
+        let url = format!("http://{}{path}", self.server.address());
         let request = Request::post(url).body(Full::new(Bytes::from(body)));
         self.runtime.block_on(async {
             let request = request.expect("the request is valid");
@@ -100,9 +119,8 @@ impl Exchange {
             let status = response.status();
             let body = response.into_body().collect().await;
             let body = body.expect("the body is complete").to_bytes();
-            assert_eq!(status, 202, "{}", String::from_utf8_lossy(&body));
-            let rows = self.store.mappings().await;
-            rows.expect("the store works").remove(0)
+            let body = serde_json::from_slice(&body);
+            (status, body.expect("the body is JSON"))
         })
     }
 }

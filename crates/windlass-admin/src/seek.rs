@@ -6,7 +6,7 @@ use axum::extract::State;
 use axum::routing::post;
 use axum::{Json, Router};
 use serde_json::{Value, json};
-use windlass_core::arn::{SourceKind, StreamKind};
+use windlass_core::arn::SourceKind;
 use windlass_core::ids::ShardId;
 use windlass_core::mapping::MappingRow;
 use windlass_core::place::Place;
@@ -40,7 +40,7 @@ async fn seek(
     state.accept_job()?;
     let control = &state.control;
     let row = mapping_of_path(control, &uuid).await?;
-    let kind = stream_kind(&row)?;
+    check_is_stream(&row)?;
     let mut body = body.with(&["shard", "to", "dry_run"])?;
     let shard = body.optional::<String>("shard")?;
     let place = body.place("to")?;
@@ -49,7 +49,7 @@ async fn seek(
     check(&place, shard.as_deref(), now)?;
     let seek = Seek {
         shard: shard.map(|shard| ShardId::from(shard.as_str())),
-        to: place.start(now, kind),
+        to: place,
         is_dry_run: body.flag("dry_run")?,
     };
     let line = |moved: &[MovedShard]| HistoryLine {
@@ -60,16 +60,16 @@ async fn seek(
     let moved = control.operator().seek(&row, &seek, line).await;
     let moved = moved.map_err(|error| Refusal::of_operation(error, "to.sequence_number"))?;
     if !seek.is_dry_run {
-        let (uuid, n_shards, to) = (&row.id, moved.len(), place.fixed(now));
+        let (uuid, n_shards, to) = (&row.id, moved.len(), &seek.to);
         tracing::info!(%uuid, n_shards, %to, "checkpoints moved");
     }
     let shards: Vec<Value> = moved.iter().map(moved_shard).collect();
     Ok(Json(json!({"shards": shards})))
 }
 
-fn stream_kind(row: &MappingRow) -> Result<StreamKind, Refusal> {
+fn check_is_stream(row: &MappingRow) -> Result<(), Refusal> {
     match row.source.kind() {
-        SourceKind::Stream(kind) => Ok(kind),
+        SourceKind::Stream(_) => Ok(()),
         SourceKind::Queue => Err(Refusal::malformed(
             "the source of the mapping is a queue, which has no positions; messages of its \
              dead-letter queue are sent again with 'windlass redrive'",

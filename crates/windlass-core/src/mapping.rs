@@ -76,7 +76,7 @@ pub enum Change {
     Deleted,
 }
 
-/// Margins of [`latest`]: servers of one source have clocks of their own, and the answer has whole
+/// Margins of [`latest`] and [`until_now`]: servers of one source have clocks of their own, and the answer has whole
 /// seconds; of a source whose clock is unknown, ours may differ by much more.
 const SOURCE_CLOCK_MARGIN: i64 = 1_000;
 const OWN_CLOCK_MARGIN: i64 = 60_000;
@@ -91,6 +91,12 @@ pub fn latest(answered: Option<Timestamp>, wall: Timestamp) -> Timestamp {
         Some(answered) => answered.shifted(-SOURCE_CLOCK_MARGIN),
         None => wall.shifted(-OWN_CLOCK_MARGIN),
     }
+}
+
+/// The time that the end `now` of a stretch means. A record that arrived before the request is never
+/// later by the clock of its source.
+pub fn until_now(answered: Option<Timestamp>, wall: Timestamp) -> Timestamp {
+    answered.map_or(wall, |answered| answered.shifted(SOURCE_CLOCK_MARGIN))
 }
 
 /// A mapping that may run. Built only by [`crate::validate::mapping`].

@@ -142,6 +142,14 @@ impl Outcome {
         }
     }
 
+    /// Whether the request was larger than what accepts it for the function: a smaller batch may be
+    /// accepted.
+    ///
+    /// <https://www.rfc-editor.org/rfc/rfc9110#status.413>
+    pub fn is_too_large(&self) -> bool {
+        matches!(self, Self::FunctionError { response, .. } if response.status == 413)
+    }
+
     /// What went wrong, in a few words and without any part of the response; `None` if nothing has.
     pub fn describe_error(&self) -> Option<String> {
         let fault = match self {

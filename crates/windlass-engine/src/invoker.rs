@@ -80,7 +80,8 @@ impl Invoker {
         } = call;
         let sent = Instant::now();
         if let Some(newest) = newest {
-            let source_time = self.board.source_time(&self.mapping, self.clock.wall());
+            let (board, clock) = (&self.board, self.clock);
+            let source_time = board.source_time(&self.mapping, clock, clock.now());
             self.metrics.iterator_age(source_time.since(newest));
         }
         let is_stream = origin.is_some();
@@ -102,6 +103,14 @@ impl Invoker {
         };
         drop(slot);
         let took = sent.elapsed();
+        if !is_stream && outcome.is_too_large() && 1 < n_records {
+            // The consumer halves it, and nothing has failed.
+            tracing::info!(
+                n_records,
+                "batch halved: it is larger than the function accepts (413); lower BatchSize"
+            );
+            return outcome;
+        }
         self.metrics.invocation(&outcome, took);
         self.board.outcome(&self.mapping, outcome.kind());
         self.count(&outcome, attempt, n_records);

@@ -190,7 +190,7 @@ impl QueueDriver {
         if completion.is_failure() {
             // How long the messages may stay invisible depends on their age.
             let Invoker { board, mapping, .. } = &self.io.invoker;
-            let source_time = board.source_time(mapping, self.io.clock.wall());
+            let source_time = board.source_time(mapping, self.io.clock, now);
             self.consumer.set_source_time(source_time);
         }
         let input = match completion {

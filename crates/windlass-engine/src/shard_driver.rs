@@ -147,7 +147,7 @@ impl ShardDriver {
             return false;
         };
         let now = clock.now();
-        let time = invoker.board.source_time(&invoker.mapping, clock.wall());
+        let time = invoker.board.source_time(&invoker.mapping, clock, now);
         let ahead = time.millis_since(now);
         let is_known = |known: i64| known.abs_diff(ahead) < CLOCK_TOLERANCE;
         if known.ahead.is_some_and(is_known) {

@@ -22,7 +22,7 @@ use super::prepared_call::PreparedOnce;
 use super::server_clock::ServerClock;
 use super::shard_api::{
     ClosedShards, ListedShard, MAX_LIST_PAGES, ReadError, ShardApi, StreamApi, end_of_retention,
-    list_shards, read_page, send_get_records, sequence_number,
+    list_shards, not_empty, parents, read_page, send_get_records, sequence_number,
 };
 use super::{AwsClients, Service};
 use crate::wire::dynamodb::{EventTemplate, GetRecordsParser};
@@ -123,7 +123,8 @@ impl StreamApi for DynamoDbStreamsReader {
         for _ in 0..MAX_LIST_PAGES {
             let call = self.clients.dynamodb_streams.describe_stream();
             let call = call.stream_arn(self.stream.as_str());
-            let response = call.set_exclusive_start_shard_id(last.take()).send().await;
+            let call = call.set_exclusive_start_shard_id(last.clone());
+            let response = call.send().await;
             let response = response.map_err(|error| self.failed(CALL, error))?;
             let Some(stream) = response.stream_description else {
                 return Err(self.unusable(CALL, "the response has no stream description"));
@@ -135,29 +136,28 @@ impl StreamApi for DynamoDbStreamsReader {
                     .shard_id
                     .ok_or_else(|| self.unusable(CALL, "the response has a shard without an id"))?;
                 if seen.insert(id.clone()) {
-                    let parents = shard.parent_shard_id.into_iter();
                     let range = shard.sequence_number_range;
                     let (start, end) = range.map_or((None, None), |range| {
                         (range.starting_sequence_number, range.ending_sequence_number)
                     });
-                    let end = sequence_number(end.as_deref());
+                    let end = sequence_number(end);
                     shards.push(ListedShard {
                         shard: Shard {
                             id: ShardId::from(id.as_str()),
-                            parents: parents
-                                .map(|parent| ShardId::from(parent.as_str()))
-                                .collect(),
-                            starting_sequence_number: sequence_number(start.as_deref()),
+                            parents: parents([shard.parent_shard_id]),
+                            starting_sequence_number: sequence_number(start),
                             is_closed: is_disabled || end.is_some(),
                         },
                         end,
                     });
                 }
             }
-            last = stream.last_evaluated_shard_id;
-            if last.is_none() {
+            let next = not_empty(stream.last_evaluated_shard_id);
+            // Some servers name the last shard of every page, also after the last page.
+            if next.is_none() || next == last {
                 return Ok(shards);
             }
+            last = next;
         }
         Err(self.unusable(CALL, "the list of shards never ends"))
     }

@@ -18,6 +18,7 @@ use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use bytes::Bytes;
 use futures::FutureExt as _;
 use serde_json::json;
+use tokio::time::Instant;
 use windlass_core::arn::Arn;
 use windlass_core::ids::{SequenceNumber, ShardId};
 use windlass_core::outcome::Fault;
@@ -41,6 +42,12 @@ use crate::wire::streaming_parser::StreamingParser;
 
 const CALL: &str = "SubscribeToShard";
 
+/// A consumer may call SubscribeToShard once a second for each shard. A server that ends every
+/// subscription at once would be called without a pause otherwise.
+///
+/// <https://docs.aws.amazon.com/kinesis/latest/APIReference/API_SubscribeToShard.html>
+const MIN_INTERVAL: Duration = Duration::from_secs(1);
+
 /// A consumer of a stream, which is registered for enhanced fan-out.
 #[derive(Debug)]
 pub(super) struct Consumer {
@@ -56,6 +63,8 @@ pub(super) struct FanOutShard {
     shard: ShardId,
     template: EventTemplate,
     current: Option<Current>,
+    /// When the last subscription was requested.
+    subscribed_at: Option<Instant>,
     /// The records of the last event that were not returned yet.
     rest: Leftover,
 }
@@ -135,8 +144,17 @@ impl FanOutShard {
             shard: shard.clone(),
             template,
             current: None,
+            subscribed_at: None,
             rest: Leftover::default(),
         }
+    }
+
+    /// Waits until a subscription may be requested.
+    async fn wait_for_turn(&mut self) {
+        if let Some(last) = self.subscribed_at {
+            tokio::time::sleep_until(last + MIN_INTERVAL).await;
+        }
+        self.subscribed_at = Some(Instant::now());
     }
 
     /// A subscription at a position, and what its first event starts with.
@@ -317,6 +335,7 @@ impl ShardReader for FanOutShard {
         let (subscription, mut response, start) = match read {
             Ok(Some((subscription, response))) => (subscription, response, PageStart::Continued),
             Ok(None) => {
+                self.wait_for_turn().await;
                 let (mut subscription, start) = self.subscribe(from).await?;
                 let response = self.next_event(&mut subscription, from, &limits).await;
                 (subscription, response.map_err(|it| self.failed(it))?, start)
@@ -326,14 +345,14 @@ impl ShardReader for FanOutShard {
         let rest = RestOfEvent::of(&mut response, &limits);
         let has_children = response.has_children;
         let mut page = page_of(&*self.stream, &self.shard, from, start, response).await?;
+        self.stream.skip_early(from, &mut page);
+        if page.start == PageStart::Continued {
+            skip_repeated(from, &mut page);
+        }
         if has_children && page.records.is_empty() && page.behind.is_zero() {
             // Some servers name children, and a number to continue at, in every event of a closed
             // shard.
             page.next = None;
-        }
-        self.stream.skip_early(from, &mut page);
-        if page.start == PageStart::Continued {
-            skip_repeated(from, &mut page);
         }
         if let (Some(rest), Some(next)) = (&rest, &mut page.next) {
             next.iterator = Some(format!("{} bytes of an event", rest.text.len()).into());

@@ -117,8 +117,8 @@ const GONE: [&str; 7] = [
     "ResourceNotFoundException",
 ];
 
-/// Codes with which servers reject a sequence number, and much else.
-const UNKNOWN_POSITION: [&str; 3] = [
+/// Codes with which servers reject a sequence number or a shard, and much else.
+const REJECTED_ARGUMENT: [&str; 3] = [
     "InvalidArgumentException",
     "ResourceNotFoundException",
     "ValidationException",
@@ -214,11 +214,7 @@ pub(super) fn error_of_stream(operation: String, code: &str, message: &str) -> P
     let remedy = remedy(code, None, None).map(|remedy| format!("; {remedy}"));
     PortError {
         operation,
-        fault: if is_unknown_position(code, message) {
-            Fault::UnknownPosition
-        } else {
-            fault_of_code(code, 200)
-        },
+        fault: rejected_argument(code, message).unwrap_or_else(|| fault_of_code(code, 200)),
         source: format!("{code}: {message}{}", remedy.unwrap_or_default()).into(),
     }
 }
@@ -281,21 +277,26 @@ pub(crate) fn fault_of<E: Error + ProvideErrorMetadata + 'static>(
         return not_assumed(error).map_or(Fault::Transient, NotAssumed::fault);
     };
     let (code, message) = (service.err().code(), service.err().message());
-    if is_unknown_position(code.unwrap_or_default(), message.unwrap_or_default()) {
-        return Fault::UnknownPosition;
-    }
-    fault_of_code(code.unwrap_or_default(), service.raw().status().as_u16())
+    let code = code.unwrap_or_default();
+    rejected_argument(code, message.unwrap_or_default())
+        .unwrap_or_else(|| fault_of_code(code, service.raw().status().as_u16()))
 }
 
-/// Whether a call failed because the stream does not have its sequence number, however the server
-/// words that: "StartingSequenceNumber 49… is invalid because it did not come from this stream",
-/// "Unable to find record with provided SequenceNumber 49…".
-fn is_unknown_position(code: &str, message: &str) -> bool {
-    let names_position = || {
-        let words = message.split_ascii_whitespace().collect::<String>();
-        words.to_ascii_lowercase().contains("sequencenumber")
-    };
-    UNKNOWN_POSITION.contains(&without_prefix(code)) && names_position()
+/// The fault of a call that failed because the stream does not have its sequence number or its shard,
+/// however the server words that: "StartingSequenceNumber 49… is invalid because it did not come from
+/// this stream", "Unable to find record with provided SequenceNumber 49…", "Invalid ShardId".
+fn rejected_argument(code: &str, message: &str) -> Option<Fault> {
+    if !REJECTED_ARGUMENT.contains(&without_prefix(code)) {
+        return None;
+    }
+    let words = message.split_ascii_whitespace().collect::<String>();
+    let words = words.to_ascii_lowercase();
+    if words.contains("sequencenumber") {
+        Some(Fault::UnknownPosition)
+    } else {
+        let names_shard = words.contains("shard") && !words.contains("iterator");
+        names_shard.then_some(Fault::Gone)
+    }
 }
 
 pub(crate) fn fault_of_code(code: &str, status: u16) -> Fault {
@@ -447,7 +448,8 @@ mod tests {
             ),
             ("ValidationException", "Invalid sequence number"),
         ] {
-            assert!(is_unknown_position(code, message), "{message}");
+            let fault = rejected_argument(code, message);
+            assert_eq!(fault, Some(Fault::UnknownPosition), "{message}");
         }
         for (code, message) in [
             ("InvalidArgumentException", "Invalid ShardIterator."),
@@ -456,8 +458,21 @@ mod tests {
                 "Stream t under account 1 not found.",
             ),
             ("InternalFailure", "SequenceNumber"),
+            ("InternalFailure", "Invalid ShardId"),
         ] {
-            assert!(!is_unknown_position(code, message), "{message}");
+            assert_eq!(rejected_argument(code, message), None, "{message}");
+        }
+    }
+
+    #[test]
+    fn a_shard_that_a_server_does_not_have_is_gone_whatever_its_code() {
+        for (code, message) in [
+            ("InvalidArgumentException", "Invalid ShardId: shardId-1"),
+            ("ValidationException", "The shard does not exist"),
+            ("ResourceNotFoundException", "Could not find shard"),
+        ] {
+            let fault = rejected_argument(code, message);
+            assert_eq!(fault, Some(Fault::Gone), "{message}");
         }
     }
 

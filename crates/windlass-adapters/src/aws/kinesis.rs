@@ -28,7 +28,7 @@ use super::prepared_call::PreparedOnce;
 use super::server_clock::ServerClock;
 use super::shard_api::{
     ClosedShards, ListedShard, MAX_LIST_PAGES, ReadError, ShardApi, StreamApi, end_of_retention,
-    list_shards, read_page, send_get_records, sequence_number,
+    list_shards, not_empty, parents, read_page, send_get_records, sequence_number,
 };
 use super::{AwsClients, Service};
 use crate::wire::kinesis::{EventTemplate, GetRecordsParser};
@@ -279,27 +279,24 @@ impl StreamApi for KinesisReader {
                 {
                     hash_keys.insert(id.clone(), range);
                 }
-                let parents = [shard.parent_shard_id, shard.adjacent_parent_shard_id];
-                let parents = parents.into_iter().flatten();
+                let parents = parents([shard.parent_shard_id, shard.adjacent_parent_shard_id]);
                 let range = shard.sequence_number_range;
                 let (start, end) = range.map_or((None, None), |range| {
                     let start = Some(range.starting_sequence_number);
                     (start, range.ending_sequence_number)
                 });
-                let end = sequence_number(end.as_deref());
+                let end = sequence_number(end);
                 shards.push(ListedShard {
                     shard: Shard {
                         id,
-                        parents: parents
-                            .map(|parent| ShardId::from(parent.as_str()))
-                            .collect(),
-                        starting_sequence_number: sequence_number(start.as_deref()),
+                        parents,
+                        starting_sequence_number: sequence_number(start),
                         is_closed: end.is_some(),
                     },
                     end,
                 });
             }
-            token = response.next_token;
+            token = not_empty(response.next_token);
             if token.is_none() {
                 *self.hash_keys.lock() = hash_keys;
                 return Ok(shards);

@@ -25,7 +25,16 @@ pub(crate) struct ServerClock(Arc<Mutex<Seen>>);
 #[derive(Debug, Default)]
 struct Seen {
     answered: Option<Timestamp>,
-    difference: Option<i64>,
+    measured: Option<Measured>,
+}
+
+/// The difference at the time of an answer.
+#[derive(Clone, Copy, Debug)]
+struct Measured {
+    difference: i64,
+    /// When the answer was received, by the machine's wall time and by its monotonic time.
+    received: Timestamp,
+    at: Instant,
 }
 
 /// When an attempt was sent.
@@ -42,16 +51,24 @@ impl ServerClock {
         self.seen().answered
     }
 
-    /// How many milliseconds the server's clock is ahead of the machine's, to within a second.
+    /// How many milliseconds the server's clock is ahead of the machine's, to within a second. A step
+    /// of the machine's clock changes it at once.
     pub(crate) fn difference(&self) -> Option<i64> {
-        self.seen().difference
+        self.difference_at(wall(), Instant::now())
     }
 
-    /// The time by the server's clock, as far as it is known; otherwise by the machine's.
+    fn difference_at(&self, wall: Timestamp, at: Instant) -> Option<i64> {
+        let measured = self.seen().measured?;
+        let expected = measured.received + at.saturating_duration_since(measured.at);
+        Some(measured.difference + expected.millis_since(wall))
+    }
+
+    /// The time by the server's clock, as far as it is known; otherwise by the machine's. Monotonic
+    /// time, which stands still while a machine is suspended, does not matter here: a signature must
+    /// have the right time afterwards.
     pub(crate) fn now(&self) -> Timestamp {
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-        let now = Timestamp::EPOCH + now.unwrap_or_default();
-        now.shifted(self.difference().unwrap_or(0))
+        let measured = self.seen().measured;
+        wall().shifted(measured.map_or(0, |it| it.difference))
     }
 
     /// The same, as the SDK has it.
@@ -64,18 +81,20 @@ impl ServerClock {
         let date = response.headers().get("date");
         let date = date.and_then(|text| DateTime::from_str(text, Format::HttpDate).ok());
         if let Some(seconds) = date.and_then(|date| u64::try_from(date.secs()).ok()) {
-            let received = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-            let received = Timestamp::EPOCH + received.unwrap_or_default();
             let answered = Timestamp::EPOCH + Duration::from_secs(seconds);
-            self.handle_answer(answered, received, took);
+            self.handle_answer(answered, wall(), Instant::now(), took);
         }
     }
 
-    fn handle_answer(&self, answered: Timestamp, received: Timestamp, took: Duration) {
+    fn handle_answer(&self, answered: Timestamp, received: Timestamp, at: Instant, took: Duration) {
         let mut seen = self.seen();
         seen.answered = Some(answered);
         if took <= MAX_CALL {
-            seen.difference = Some(difference(answered, received, took));
+            seen.measured = Some(Measured {
+                difference: difference(answered, received, took),
+                received,
+                at,
+            });
         }
     }
 
@@ -113,6 +132,11 @@ impl Intercept for ServerClock {
     }
 }
 
+fn wall() -> Timestamp {
+    let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    Timestamp::EPOCH + since_epoch.unwrap_or_default()
+}
+
 /// The server read its clock within the call and rounded it down to a second: the middle of both is
 /// at most a second from the truth.
 fn difference(answered: Timestamp, received: Timestamp, took: Duration) -> i64 {
@@ -135,9 +159,9 @@ mod tests {
                 let took = Duration::from_millis(took);
                 for received in [truth + fraction, truth + fraction + 900] {
                     let received = Timestamp::from_millis(received);
-                    let clock = ServerClock::default();
-                    clock.handle_answer(read.floor_to_second(), received, took);
-                    let error = clock.difference().unwrap() - offset;
+                    let (clock, at) = (ServerClock::default(), Instant::now());
+                    clock.handle_answer(read.floor_to_second(), received, at, took);
+                    let error = clock.difference_at(received, at).unwrap() - offset;
                     let late = received.as_millis() - truth - fraction;
                     if late <= u64::try_from(took.as_millis()).unwrap() {
                         assert!(
@@ -153,7 +177,19 @@ mod tests {
     #[test]
     fn a_slow_call_says_nothing_of_the_difference() {
         let (clock, now) = (ServerClock::default(), Timestamp::from_millis(7_000));
-        clock.handle_answer(now, now, Duration::from_secs(5));
+        clock.handle_answer(now, now, Instant::now(), Duration::from_secs(5));
         assert_eq!((clock.answered(), clock.difference()), (Some(now), None));
+    }
+
+    #[test]
+    fn a_step_of_the_machines_clock_changes_the_difference_at_once() {
+        let (clock, at) = (ServerClock::default(), Instant::now());
+        let received = Timestamp::from_millis(1_700_000_000_500);
+        clock.handle_answer(received.floor_to_second(), received, at, Duration::ZERO);
+        let minute = Duration::from_secs(60);
+        for step in [-3_600_000, 0, 3_600_000] {
+            let wall = (received + minute).shifted(step);
+            assert_eq!(clock.difference_at(wall, at + minute), Some(-step));
+        }
     }
 }

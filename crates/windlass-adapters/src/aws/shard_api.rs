@@ -198,10 +198,20 @@ pub(super) async fn list_shards(api: &impl StreamApi) -> Result<Vec<Shard>, Port
     Ok(shards)
 }
 
-/// A sequence number of a listing; some servers send an empty one in place of none.
-pub(super) fn sequence_number(text: Option<&str>) -> Option<SequenceNumber> {
-    let number = text.filter(|number| !number.is_empty());
-    number.map(SequenceNumber::from)
+/// A value of a listing; some servers send an empty one in place of none.
+pub(super) fn not_empty(text: Option<String>) -> Option<String> {
+    text.filter(|text| !text.is_empty())
+}
+
+/// A sequence number of a listing.
+pub(super) fn sequence_number(text: Option<String>) -> Option<SequenceNumber> {
+    not_empty(text).map(|number| SequenceNumber::from(number.as_str()))
+}
+
+/// The parents of a listed shard.
+pub(super) fn parents<const N: usize>(ids: [Option<String>; N]) -> Vec<ShardId> {
+    let ids = ids.into_iter().filter_map(not_empty);
+    ids.map(|id| ShardId::from(id.as_str())).collect()
 }
 
 /// The closed ones of the listed shards: those that say so, and those that have children, which
@@ -260,8 +270,10 @@ pub(super) async fn page_of(
     let closed = stream.closed_shards();
     let closed = closed.and_then(|closed| closed.of(shard));
     let next = next_cursor(stream, shard, &response, from).await?;
+    // The ending sequence number alone is not enough: some servers have records after it.
+    let is_empty = response.records.is_empty() && !response.is_truncated;
     let is_last = |next: &Cursor| {
-        let closed = closed.as_ref().filter(|_| !response.is_truncated);
+        let closed = closed.as_ref().filter(|_| is_empty);
         closed.is_some_and(|closed| closed.ends_at(&next.after))
     };
     Ok(ReadResult {
@@ -325,11 +337,9 @@ async fn next_cursor(
     if response.is_truncated {
         return Ok(Some(Cursor::at(after)));
     }
-    // Some servers return an empty one in place of none.
-    let iterator = response.next_iterator.as_deref();
-    if let Some(iterator) = iterator.filter(|iterator| !iterator.is_empty()) {
+    if let Some(iterator) = &response.next_iterator {
         return Ok(Some(Cursor {
-            iterator: Some(iterator.into()),
+            iterator: Some(iterator.as_str().into()),
             ..Cursor::at(after)
         }));
     }

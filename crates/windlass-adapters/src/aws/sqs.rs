@@ -61,6 +61,39 @@ const RECEIVE_TIMEOUT: Duration = Duration::from_secs(40);
 /// Default of SQS.
 const DEFAULT_VISIBILITY_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// Why a batch call failed.
+enum Rejection {
+    /// The server rejects the call for the handle of one of its entries, and does not say which.
+    OfHandle,
+    Other(PortError),
+}
+
+impl Rejection {
+    fn new<E>(queue: &Arn, call: &str, error: SdkError<E>) -> Self
+    where
+        E: std::error::Error + ProvideErrorMetadata + Send + Sync + 'static,
+    {
+        if error.code().is_some_and(is_useless_handle) {
+            return Self::OfHandle;
+        }
+        Self::Other(failed(queue, call, error))
+    }
+
+    /// The result of a call with one entry.
+    fn of_one_entry(self) -> Result<Vec<EntryResult>, PortError> {
+        match self {
+            Self::OfHandle => Ok(vec![EntryResult::Refused]),
+            Self::Other(error) => Err(error),
+        }
+    }
+}
+
+impl From<PortError> for Rejection {
+    fn from(error: PortError) -> Self {
+        Self::Other(error)
+    }
+}
+
 /// Reads one queue for one mapping.
 #[derive(Debug)]
 pub struct SqsReader {
@@ -189,10 +222,27 @@ impl SqsReader {
         Ok(url)
     }
 
-    async fn delete_chunk(
+    async fn delete_entries(
         &self,
         receipts: &[ReceiptHandle],
     ) -> Result<Vec<EntryResult>, PortError> {
+        match self.delete_chunk(receipts).await {
+            Err(Rejection::OfHandle) if 1 < receipts.len() => {
+                let entries = chunks_of(receipts, 1);
+                let calls = entries.map(|one| async move {
+                    let result = self.delete_chunk(&one).await;
+                    result.or_else(Rejection::of_one_entry)
+                });
+                collect(calls, receipts.len()).await
+            }
+            result => result.or_else(Rejection::of_one_entry),
+        }
+    }
+
+    async fn delete_chunk(
+        &self,
+        receipts: &[ReceiptHandle],
+    ) -> Result<Vec<EntryResult>, Rejection> {
         let entries = receipts.iter().enumerate().map(|(index, receipt)| {
             DeleteMessageBatchRequestEntry::builder()
                 .id(index.to_string())
@@ -209,15 +259,32 @@ impl SqsReader {
         let call = call.interceptor(self.count(QueueOperation::DeleteMessageBatch));
         let response = call.send().await;
         let response =
-            response.map_err(|error| failed(&self.queue, "DeleteMessageBatch", error))?;
+            response.map_err(|error| Rejection::new(&self.queue, "DeleteMessageBatch", error))?;
         let done = response.successful.iter().map(|entry| entry.id.as_str());
         Ok(results(receipts.len(), done, &response.failed))
+    }
+
+    async fn change_entries(
+        &self,
+        changes: &[VisibilityChange],
+    ) -> Result<Vec<EntryResult>, PortError> {
+        match self.change_chunk(changes).await {
+            Err(Rejection::OfHandle) if 1 < changes.len() => {
+                let entries = chunks_of(changes, 1);
+                let calls = entries.map(|one| async move {
+                    let result = self.change_chunk(&one).await;
+                    result.or_else(Rejection::of_one_entry)
+                });
+                collect(calls, changes.len()).await
+            }
+            result => result.or_else(Rejection::of_one_entry),
+        }
     }
 
     async fn change_chunk(
         &self,
         changes: &[VisibilityChange],
-    ) -> Result<Vec<EntryResult>, PortError> {
+    ) -> Result<Vec<EntryResult>, Rejection> {
         let entries = changes.iter().enumerate().map(|(index, change)| {
             let seconds = i32::try_from(change.timeout.as_secs());
             ChangeMessageVisibilityBatchRequestEntry::builder()
@@ -233,7 +300,7 @@ impl SqsReader {
         let call = call.interceptor(self.count(QueueOperation::ChangeMessageVisibilityBatch));
         let response = call.send().await;
         let call = "ChangeMessageVisibilityBatch";
-        let response = response.map_err(|error| failed(&self.queue, call, error))?;
+        let response = response.map_err(|error| Rejection::new(&self.queue, call, error))?;
         let done = response.successful.iter().map(|entry| entry.id.as_str());
         Ok(results(changes.len(), done, &response.failed))
     }
@@ -307,13 +374,8 @@ impl QueueReader for SqsReader {
     }
 
     async fn delete(&self, receipts: &[ReceiptHandle]) -> Result<Vec<EntryResult>, PortError> {
-        let chunks: Vec<_> = receipts
-            .chunks(MAX_BATCH_ENTRIES)
-            .map(<[_]>::to_vec)
-            .collect();
-        let calls = chunks
-            .into_iter()
-            .map(|chunk| async move { self.delete_chunk(&chunk).await });
+        let chunks = chunks_of(receipts, MAX_BATCH_ENTRIES);
+        let calls = chunks.map(|chunk| async move { self.delete_entries(&chunk).await });
         collect(calls, receipts.len()).await
     }
 
@@ -321,15 +383,16 @@ impl QueueReader for SqsReader {
         &self,
         changes: &[VisibilityChange],
     ) -> Result<Vec<EntryResult>, PortError> {
-        let chunks: Vec<_> = changes
-            .chunks(MAX_BATCH_ENTRIES)
-            .map(<[_]>::to_vec)
-            .collect();
-        let calls = chunks
-            .into_iter()
-            .map(|chunk| async move { self.change_chunk(&chunk).await });
+        let chunks = chunks_of(changes, MAX_BATCH_ENTRIES);
+        let calls = chunks.map(|chunk| async move { self.change_entries(&chunk).await });
         collect(calls, changes.len()).await
     }
+}
+
+/// Owned, since the futures of calls must not borrow what they are made from.
+fn chunks_of<T: Clone>(entries: &[T], len: usize) -> impl Iterator<Item = Vec<T>> + use<T> {
+    let chunks: Vec<_> = entries.chunks(len).map(<[_]>::to_vec).collect();
+    chunks.into_iter()
 }
 
 /// Results of all entries. After a call that failed, none follows: its entries, and those after it,
@@ -380,12 +443,16 @@ fn results<'a>(
 /// The result of an entry that failed with this code. `SenderFault` does not tell: it is also set
 /// on entries that were throttled or denied.
 fn entry_result(code: &str) -> EntryResult {
-    let name = code.rsplit(['#', '.']).next().unwrap_or(code);
-    if USELESS_HANDLE.contains(&name) {
+    if is_useless_handle(code) {
         EntryResult::Refused
     } else {
         EntryResult::Failed(fault_of_code(code, 0))
     }
+}
+
+fn is_useless_handle(code: &str) -> bool {
+    let name = code.rsplit(['#', '.']).next().unwrap_or(code);
+    USELESS_HANDLE.contains(&name)
 }
 
 #[cfg(test)]

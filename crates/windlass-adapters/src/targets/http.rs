@@ -11,7 +11,7 @@ use hyper::body::Incoming;
 use sha2::Sha256;
 use tokio::time::Sleep;
 use windlass_core::outcome::{Fault, Outcome};
-use windlass_engine::ports::{BoxError, Invocation, Target};
+use windlass_engine::ports::{BoxError, Invocation, Target, chain};
 
 use super::invocation_facts::facts;
 use super::pool::{Connection, EventBody, Pool};
@@ -45,6 +45,8 @@ enum SendResult {
     NotSent,
     /// The request was sent, and the connection closed before a response began.
     Closed,
+    /// What the server has sent is not a response: the function may have run.
+    NotHttp,
     TimedOut,
 }
 
@@ -109,7 +111,7 @@ impl HttpTarget {
         if let Some(idle) = self.pool.take_idle() {
             match self.send(idle, invocation, deadline.as_mut()).await {
                 SendResult::NotSent | SendResult::Closed => {}
-                sent @ (SendResult::Response(..) | SendResult::TimedOut) => {
+                sent @ (SendResult::Response(..) | SendResult::NotHttp | SendResult::TimedOut) => {
                     return self.outcome_of(invocation, sent, deadline.as_mut()).await;
                 }
             }
@@ -120,7 +122,8 @@ impl HttpTarget {
                 self.outcome_of(invocation, sent, deadline).await
             }
             Err(error) => {
-                tracing::debug!(error, "cannot connect to the function");
+                let (reason, host) = (chain(&*error), self.headers.get(http::header::HOST));
+                tracing::warn!(reason, ?host, "cannot connect to the function");
                 not_invoked(Fault::Transient)
             }
         }
@@ -140,6 +143,8 @@ impl HttpTarget {
             Some(Err(mut error)) => {
                 if error.take_message().is_some() {
                     SendResult::NotSent
+                } else if error.error().is_parse() {
+                    SendResult::NotHttp
                 } else {
                     SendResult::Closed
                 }
@@ -157,6 +162,7 @@ impl HttpTarget {
             SendResult::Response(connection, response) => (connection, response),
             SendResult::NotSent => return not_invoked(Fault::Transient),
             SendResult::Closed => return no_response("connection closed"),
+            SendResult::NotHttp => return no_response("response is not valid HTTP"),
             SendResult::TimedOut => return no_response("timeout"),
         };
         let (head, body) = response.into_parts();

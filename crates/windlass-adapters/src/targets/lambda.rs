@@ -58,7 +58,8 @@ const CONFIGURATION: [&str; 19] = [
 ];
 
 /// Codes about the records of the event: treated as a function that fails, so that the messages of
-/// a queue return to it and its redrive policy applies.
+/// a queue return to it and its redrive policy applies. By the status of those about its size, a
+/// batch of messages is halved.
 const REJECTED: [&str; 3] = [
     "RecursiveInvocationException",
     "RequestTooLargeException",

@@ -9,7 +9,7 @@ use windlass_core::time::Timestamp;
 
 use super::json_cursor::{JsonCursor, WireError};
 use super::page_builder::{
-    GetRecordsResponse, PageBuilder, PageEstimate, RejectedRecord, push_all,
+    GetRecordsResponse, PageBuilder, PageEstimate, RejectedRecord, next_iterator, push_all,
 };
 use super::streaming_parser::ResponseParser;
 use super::text::{identifier, unescape};
@@ -97,7 +97,6 @@ impl ResponseParser for GetRecordsParser<'_> {
     type Response = GetRecordsResponse;
 
     const LIST: &'static [u8] = b"Records";
-    const LIST_IS_OPTIONAL: bool = false;
 
     fn element(&mut self, cursor: &mut JsonCursor<'_>) -> Result<(), WireError> {
         if !self.page.has_room() {
@@ -113,10 +112,15 @@ impl ResponseParser for GetRecordsParser<'_> {
 
     fn member(&mut self, cursor: &mut JsonCursor<'_>, name: &[u8]) -> Result<(), WireError> {
         match name {
-            b"NextShardIterator" => self.next_iterator = cursor.optional_text()?,
+            b"NextShardIterator" => self.next_iterator = next_iterator(cursor)?,
             _ => cursor.skip()?,
         }
         Ok(())
+    }
+
+    fn may_lack_list(&self) -> bool {
+        // An empty object must not be taken for the end of a shard.
+        self.next_iterator.is_some()
     }
 
     fn finish(self, length: usize) -> GetRecordsResponse {

@@ -17,7 +17,7 @@ use super::aggregate::{Deaggregator, may_be_aggregate};
 use super::json_cursor::{JsonCursor, WireError};
 use super::member_table::MemberTable;
 use super::page_builder::{
-    GetRecordsResponse, PageBuilder, PageEstimate, RejectedRecord, push_all,
+    GetRecordsResponse, PageBuilder, PageEstimate, RejectedRecord, next_iterator, push_all,
 };
 use super::streaming_parser::ResponseParser;
 use super::text::{identifier, plain_prefix_len, unescape};
@@ -91,7 +91,7 @@ pub(crate) struct GetRecordsParser<'t> {
     rest: Option<RestOfList>,
     next_iterator: Option<String>,
     has_children: bool,
-    behind_latest: Duration,
+    behind_latest: Option<Duration>,
 }
 
 /// The parts of an event other than its partition key and its data.
@@ -141,7 +141,7 @@ impl<'t> GetRecordsParser<'t> {
             rest: None,
             next_iterator: None,
             has_children: false,
-            behind_latest: Duration::ZERO,
+            behind_latest: None,
         }
     }
 }
@@ -361,7 +361,6 @@ impl ResponseParser for GetRecordsParser<'_> {
     type Response = GetRecordsResponse;
 
     const LIST: &'static [u8] = b"Records";
-    const LIST_IS_OPTIONAL: bool = false;
 
     fn element(&mut self, cursor: &mut JsonCursor<'_>) -> Result<(), WireError> {
         let start = *cursor;
@@ -384,15 +383,15 @@ impl ResponseParser for GetRecordsParser<'_> {
     fn member(&mut self, cursor: &mut JsonCursor<'_>, name: &[u8]) -> Result<(), WireError> {
         match name {
             b"NextShardIterator" | b"ContinuationSequenceNumber" => {
-                self.next_iterator = cursor.optional_text()?;
+                self.next_iterator = next_iterator(cursor)?;
             }
             b"MillisBehindLatest" => {
-                self.behind_latest = Duration::ZERO;
+                self.behind_latest = None;
                 if !cursor.take_null()? {
                     let millis = std::str::from_utf8(cursor.number()?).ok();
                     let millis = millis.and_then(|millis| millis.parse::<f64>().ok());
-                    let seconds = millis.unwrap_or(0.0) / 1000.0;
-                    self.behind_latest = Duration::try_from_secs_f64(seconds).unwrap_or_default();
+                    let behind = |millis: f64| Duration::try_from_secs_f64(millis / 1000.0).ok();
+                    self.behind_latest = millis.and_then(behind);
                 }
             }
             b"ChildShards" => {
@@ -409,6 +408,10 @@ impl ResponseParser for GetRecordsParser<'_> {
         Ok(())
     }
 
+    fn may_lack_list(&self) -> bool {
+        false
+    }
+
     fn finish(self, length: usize) -> GetRecordsResponse {
         let is_cut = self.page.is_cut();
         let rest = self.rest.filter(|_| is_cut);
@@ -420,7 +423,7 @@ impl ResponseParser for GetRecordsParser<'_> {
             rest: rest.and_then(RestOfList::finish),
             unreadable: page.unreadable,
             has_children: self.has_children,
-            behind_latest: Some(self.behind_latest),
+            behind_latest: self.behind_latest,
         }
     }
 

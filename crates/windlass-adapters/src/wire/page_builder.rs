@@ -37,6 +37,12 @@ pub(crate) struct GetRecordsResponse {
     pub(crate) behind_latest: Option<Duration>,
 }
 
+/// Where the next page begins. Some servers return an empty iterator in place of none.
+pub(super) fn next_iterator(cursor: &mut JsonCursor<'_>) -> Result<Option<String>, WireError> {
+    let iterator = cursor.optional_text()?;
+    Ok(iterator.filter(|iterator| !iterator.is_empty()))
+}
+
 /// The shape of a stream's pages: how many lanes they have, and their size as predicted from the
 /// previous page, so that a page fits its buffers and is not copied. The prediction is good as long
 /// as the records of a stream are alike.

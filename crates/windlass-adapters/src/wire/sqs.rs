@@ -40,6 +40,8 @@ struct RawMessage<'a> {
     receipt: Option<&'a [u8]>,
     body: Option<&'a [u8]>,
     attributes: Option<&'a [u8]>,
+    /// Before `attributes`, if some of them are null.
+    null_attributes: Option<JsonCursor<'a>>,
     message_attributes: Option<JsonCursor<'a>>,
     md5_of_body: Option<&'a [u8]>,
     md5_of_attributes: Option<&'a [u8]>,
@@ -107,7 +109,6 @@ impl ResponseParser for ReceiveMessageParser<'_> {
     type Response = Vec<Message>;
 
     const LIST: &'static [u8] = b"Messages";
-    const LIST_IS_OPTIONAL: bool = true;
 
     fn element(&mut self, cursor: &mut JsonCursor<'_>) -> Result<(), WireError> {
         if MAX_RESPONSE_BYTES <= self.text.len() {
@@ -139,6 +140,10 @@ impl ResponseParser for ReceiveMessageParser<'_> {
         cursor.skip()
     }
 
+    fn may_lack_list(&self) -> bool {
+        true
+    }
+
     fn finish(self, _: usize) -> Vec<Message> {
         let text = Bytes::from(self.text);
         let messages = self.messages.into_iter().map(|it| Message {
@@ -168,11 +173,11 @@ fn message<'a>(
             b"MD5OfBody" => raw.md5_of_body = cursor.optional_string()?,
             b"MD5OfMessageAttributes" => raw.md5_of_attributes = cursor.optional_string()?,
             b"Attributes" => {
-                let mut inner = *cursor;
+                let inner = *cursor;
                 let value = cursor.value()?;
                 if value != b"null" {
                     raw.attributes = Some(value);
-                    system_attributes(&mut inner, template, &mut raw)?;
+                    system_attributes(inner, template, &mut raw)?;
                 }
             }
             b"MessageAttributes" => {
@@ -189,12 +194,16 @@ fn message<'a>(
 }
 
 fn system_attributes<'a>(
-    cursor: &mut JsonCursor<'a>,
+    mut cursor: JsonCursor<'a>,
     template: &EventTemplate,
     raw: &mut RawMessage<'a>,
 ) -> Result<(), WireError> {
+    let start = cursor;
     cursor.object(|cursor, name| {
-        let value = cursor.string()?;
+        let Some(value) = cursor.optional_string()? else {
+            raw.null_attributes = Some(start);
+            return Ok(());
+        };
         match name {
             b"SentTimestamp" => {
                 let millis = identifier(value)
@@ -246,7 +255,11 @@ fn render(
     );
     let body_span = text.len()..text.len() + body.len();
     push_all(text, &[body, b"\","]);
-    push_all(text, &[b"\"attributes\":", raw.attributes.unwrap_or(b"{}")]);
+    text.extend_from_slice(b"\"attributes\":");
+    match raw.null_attributes {
+        Some(mut attributes) => without_nulls(&mut attributes, text)?,
+        None => text.extend_from_slice(raw.attributes.unwrap_or(b"{}")),
+    }
     text.extend_from_slice(b",\"messageAttributes\":{");
     if let Some(mut attributes) = raw.message_attributes {
         message_attributes(&mut attributes, text)?;
@@ -321,10 +334,27 @@ fn unreadable(
     })
 }
 
+/// Renders an object of texts without those that are null: to the SDK, too, they are missing.
+fn without_nulls(cursor: &mut JsonCursor<'_>, text: &mut Vec<u8>) -> Result<(), WireError> {
+    let mut separator: &[u8] = b"{";
+    cursor.map(|cursor, name| {
+        if let Some(value) = cursor.optional_string()? {
+            push_all(text, &[separator, b"\"", name, b"\":\"", value, b"\""]);
+            separator = b",";
+        }
+        Ok(())
+    })?;
+    text.extend_from_slice(if separator == b"{" { b"{}" } else { b"}" });
+    Ok(())
+}
+
 /// Renders the sender's attributes in the form and member order of a Lambda event.
 fn message_attributes(cursor: &mut JsonCursor<'_>, text: &mut Vec<u8>) -> Result<(), WireError> {
     let mut comma: &[u8] = b"";
     cursor.map(|cursor, name| {
+        if cursor.take_null()? {
+            return Ok(());
+        }
         let (mut string, mut binary, mut data_type) = (None, None, None);
         cursor.object(|cursor, member| {
             match member {
@@ -408,6 +438,30 @@ mod tests {
             r#""dataType":"Number.eur""#,
         ] {
             assert!(event.contains(part), "{part}: {event}");
+        }
+    }
+
+    #[test]
+    fn an_attribute_that_is_null_is_missing() {
+        for (attributes, expected) in [
+            (
+                r#"{"AWSTraceHeader":null,"SentTimestamp":"1"}"#,
+                r#"{"SentTimestamp":"1"}"#,
+            ),
+            (
+                r#"{"SentTimestamp":"1","MessageGroupId":null,"SenderId":"A\"B"}"#,
+                r#"{"SentTimestamp":"1","SenderId":"A\"B"}"#,
+            ),
+            (r#"{"SenderId":null}"#, "{}"),
+        ] {
+            let body = r#"{"Messages":[{"Attributes":@,"Body":"b","MessageId":"i",
+"MessageAttributes":{"a":null,"b":{"DataType":"String","StringValue":"c","BinaryValue":null}},
+"ReceiptHandle":"r"}]}"#;
+            let event = event(&body.replace('@', attributes), false);
+            let expected = format!(
+                r#""attributes":{expected},"messageAttributes":{{"b":{{"stringValue":"c","stringListValues":[],"binaryListValues":[],"dataType":"String"}}}},"#
+            );
+            assert!(event.contains(&expected), "{event}");
         }
     }
 

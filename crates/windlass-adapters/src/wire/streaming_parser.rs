@@ -14,15 +14,15 @@ pub(crate) trait ResponseParser {
     /// Name of the list.
     const LIST: &'static [u8];
 
-    /// Whether the list may be missing or null.
-    const LIST_IS_OPTIONAL: bool;
-
     /// Reads the next element of the list. If it fails it must not have changed anything: it is
     /// called again when more of the response has arrived.
     fn element(&mut self, cursor: &mut JsonCursor<'_>) -> Result<(), WireError>;
 
     /// Reads the value of another member. If two members have the same name, the last one counts.
     fn member(&mut self, cursor: &mut JsonCursor<'_>, name: &[u8]) -> Result<(), WireError>;
+
+    /// Whether the list may be missing or null, by the members that were read.
+    fn may_lack_list(&self) -> bool;
 
     /// The parsed response; `length` is its size in bytes.
     fn finish(self, length: usize) -> Self::Response;
@@ -143,8 +143,7 @@ impl<P: ResponseParser> StreamingParser<P> {
                 "unexpected end of the response",
             ));
         }
-        if !self.list_seen && !P::LIST_IS_OPTIONAL {
-            // Without this check, an empty object would be taken for the end of a shard.
+        if !self.list_seen && !self.parser.may_lack_list() {
             return Err(WireError::new(self.received, "missing list"));
         }
         Ok(self.parser.finish(self.received))
@@ -206,8 +205,7 @@ impl<P: ResponseParser> StreamingParser<P> {
         if self.list_seen {
             return Err(cursor.error("second list"));
         }
-        if P::LIST_IS_OPTIONAL && cursor.take_null()? {
-            self.list_seen = true;
+        if cursor.take_null()? {
             return Ok(Expected::AfterMember);
         }
         cursor.expect(b'[', "expected an array")?;
@@ -252,7 +250,6 @@ mod tests {
         type Response = Self;
 
         const LIST: &'static [u8] = b"List";
-        const LIST_IS_OPTIONAL: bool = false;
 
         fn element(&mut self, cursor: &mut JsonCursor<'_>) -> Result<(), WireError> {
             self.n_tries += 1;
@@ -263,6 +260,10 @@ mod tests {
 
         fn member(&mut self, cursor: &mut JsonCursor<'_>, _: &[u8]) -> Result<(), WireError> {
             cursor.skip()
+        }
+
+        fn may_lack_list(&self) -> bool {
+            false
         }
 
         fn finish(self, _: usize) -> Self {

@@ -8,7 +8,7 @@ use uuid::Uuid;
 use windlass_core::arn::{Arn, SourceArn, SourceKind, StreamKind};
 use windlass_core::function::FunctionName;
 use windlass_core::ids::ShardId;
-use windlass_core::mapping::{MappingRow, Revision};
+use windlass_core::mapping::{MappingRow, Revision, until_now};
 use windlass_core::outcome::{Fault, Swap};
 use windlass_core::place::Place;
 use windlass_core::replay::{ReplayName, ReplayRow, ReplayState, replay_id};
@@ -88,7 +88,8 @@ pub(super) async fn read(control: &Control, body: JsonBody) -> Result<Requested,
         Some(mapping) if !request.names_function => mapping.function_arn.clone(),
         Some(_) | None => function_arn(control, &request.function).await?,
     };
-    let stream = check_source(control, &request).await?;
+    let (stream, answered) = check_source(control, &request).await?;
+    let source_now = until_now(answered, now);
     check_shards(control, &request, &stream).await?;
     let is_dry_run = request.is_dry_run;
     let row = ReplayRow {
@@ -100,8 +101,8 @@ pub(super) async fn read(control: &Control, body: JsonBody) -> Result<Requested,
         source: request.source,
         function_arn,
         mapping: request.mapping.map(|mapping| mapping.id),
-        from: request.from,
-        to: request.to,
+        from: request.from.fixed(source_now),
+        to: request.to.fixed(source_now),
         shards: request.shards,
         rate: request.rate,
         state: ReplayState::Running,
@@ -197,8 +198,8 @@ async fn read_members(
         spec: checked.spec,
         function: checked.function,
         names_function,
-        from: from.fixed(now),
-        to: to.fixed(now),
+        from,
+        to,
         shards,
         rate,
     })
@@ -365,13 +366,17 @@ async fn function_arn(control: &Control, name: &FunctionName) -> Result<Arn, Ref
 }
 
 /// The stream itself is read, whatever consumer the mapping has.
-async fn check_source(control: &Control, request: &Request) -> Result<SourceArn, Refusal> {
+/// The stream of a request, and when it has answered by its own clock.
+async fn check_source(
+    control: &Control,
+    request: &Request,
+) -> Result<(SourceArn, Option<Timestamp>), Refusal> {
     let arn = request.source.arn();
     let stream = arn.stream_of_consumer();
     let stream = stream.and_then(|stream| SourceArn::parse(stream.as_str()));
     let stream = stream.unwrap_or_else(|| request.source.clone());
     match control.lookup().source(&stream).await {
-        Ok(_) => Ok(stream),
+        Ok(answered) => Ok((stream, answered)),
         Err(error) => Err(refusal_of_source(request.mapping.is_some(), &stream, error)),
     }
 }

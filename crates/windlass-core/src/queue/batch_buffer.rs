@@ -105,7 +105,27 @@ impl BatchBuffer {
         sorted(self.groups.values().flat_map(Group::tokens))
     }
 
+    /// Adds a message that was just received.
     pub(super) fn push(&mut self, token: Token, inbox: &Inbox) {
+        self.insert(token, inbox, VecDeque::len);
+    }
+
+    /// Adds messages that were taken before, in the order of receipt.
+    pub(super) fn put_back(&mut self, tokens: &[Token], inbox: &Inbox) {
+        for token in tokens {
+            self.insert(*token, inbox, |messages| {
+                messages.partition_point(|it| it.token < *token)
+            });
+        }
+    }
+
+    /// `index`: where to insert the message among those of its group.
+    fn insert(
+        &mut self,
+        token: Token,
+        inbox: &Inbox,
+        index: impl FnOnce(&VecDeque<Buffered>) -> usize,
+    ) {
         let message = inbox.get(token);
         let key = message.message.group;
         let buffered = Buffered {
@@ -121,11 +141,14 @@ impl BatchBuffer {
             self.free_bytes += buffered.bytes;
         }
         let group = self.groups.entry(key).or_default();
-        let is_first = group.messages.is_empty();
+        let first = group.first();
         group.bytes += buffered.bytes;
-        group.messages.push_back(buffered);
-        if is_first {
-            self.firsts(key).insert(token, key);
+        let index = index(&group.messages);
+        group.messages.insert(index, buffered);
+        if index == 0 {
+            let firsts = self.firsts(key);
+            first.map(|first| firsts.remove(&first));
+            firsts.insert(token, key);
         }
     }
 

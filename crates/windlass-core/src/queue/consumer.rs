@@ -12,7 +12,7 @@ use super::interface::{
     VisibilityChange,
 };
 use super::invocations::{InvocationEnd, Invocations};
-use super::message_filter::{FilteredMessages, Item, filter_messages};
+use super::message_filter::{Item, filter_messages};
 use super::receive_pacer::ReceivePacer;
 use super::releases::Releases;
 use super::requests::{Request, Requests};
@@ -271,7 +271,14 @@ impl QueueConsumer {
         }
         let mut filtered = filter_messages(messages, &self.settings, self.batch_limits);
         if self.whole_receives.apply() {
-            self.cut_to_one_batch(&mut filtered, now);
+            let (limits, queue_timeout) = (self.batch_limits, self.visibility.queue_timeout());
+            self.whole_receives.cut_to_one_batch(
+                &mut filtered,
+                &self.inbox,
+                limits,
+                queue_timeout,
+                now,
+            );
         }
         for item in filtered.items {
             match item {
@@ -319,41 +326,6 @@ impl QueueConsumer {
         (accepted, excess)
     }
 
-    /// Leaves only messages that can be in one batch: the others would wait for it, and go back if
-    /// it fails. Following receives are smaller.
-    fn cut_to_one_batch(&mut self, filtered: &mut FilteredMessages, now: Timestamp) {
-        let queue_timeout = self.visibility.queue_timeout();
-        let inbox = &self.inbox;
-        let is_new = |message: &Message| !inbox.contains(&message.message_id);
-        let new = filtered.items.iter().filter_map(|item| match item {
-            Item::Deliver(message) => is_new(message).then(|| message.event.len()),
-            Item::Delete(_) => None,
-        });
-        let n_new = new.clone().count();
-        let n_fitting = self.batch_limits.fill(new).n_items;
-        if n_fitting < n_new {
-            let mut left = n_fitting;
-            filtered.items.retain(|item| {
-                let Item::Deliver(message) = item else {
-                    return true;
-                };
-                if is_new(message) {
-                    if left == 0 {
-                        filtered.followers.push(message.receipt_handle.clone());
-                        return false;
-                    }
-                    left -= 1;
-                }
-                true
-            });
-            self.whole_receives.reduce(n_fitting, queue_timeout, now);
-        }
-        if !filtered.undeliverable.is_empty() {
-            // It comes again, at the head of its group.
-            self.whole_receives.reduce(1, queue_timeout, now);
-        }
-    }
-
     fn set_attributes(&mut self, attributes: QueueAttributes) {
         self.visibility
             .set_queue_timeout(attributes.visibility_timeout);
@@ -378,8 +350,25 @@ impl QueueConsumer {
                 self.handle_failed(&failed, now);
             }
             InvocationEnd::Waits => {}
+            InvocationEnd::Halved { first, second } => {
+                return self.handle_halved(&first, &second, now);
+            }
         }
         self.last_outcome = Some(outcome.kind());
+    }
+
+    /// A batch was larger than the function accepts: the first half waits for its next attempt.
+    fn handle_halved(&mut self, first: &[Token], second: &[Token], now: Timestamp) {
+        let blocked = self.groups_of(first);
+        let mut groups = self.groups_of(second);
+        groups.retain(|group| !blocked.contains(group));
+        self.batch_buffer.unblock(&groups);
+        self.inbox.mark_buffered(second);
+        self.batch_buffer.put_back(second, &self.inbox);
+        if self.whole_receives.apply() {
+            let queue_timeout = self.visibility.queue_timeout();
+            self.whole_receives.reduce(first.len(), queue_timeout, now);
+        }
     }
 
     /// Failed messages become visible again after their delays, or the queue's own visibility timeout,
@@ -522,10 +511,12 @@ impl QueueConsumer {
     }
 
     fn invoke(&mut self, now: Timestamp) {
-        let batch = if let Some(batch) = self.invocations.retry(&mut self.inbox, now) {
+        let closing = self.closing();
+        let is_new =
+            (self.batch_buffer.closes_at(closing, &self.inbox)).is_some_and(|at| at <= now);
+        let batch = if let Some(batch) = self.invocations.retry(is_new, &mut self.inbox, now) {
             batch
         } else {
-            let closing = self.closing();
             let tokens = self.batch_buffer.take_batch(closing, &self.inbox, now);
             self.inbox.mark_batched(&tokens);
             let id = self.batch_ids.assign();
@@ -611,12 +602,11 @@ impl QueueConsumer {
         self.receive_pacer.due(self.receive_room())
     }
 
-    /// Whether there is, or may soon be, a batch to probe a function with that cannot be reached.
+    /// Whether there are, or may soon be, batches to probe a function with that cannot be reached.
     fn has_enough(&self) -> bool {
-        self.invocations.is_failing()
-            && !(self.invocations.is_empty()
-                && self.batch_buffer.is_empty()
-                && self.receive_pacer.requested() == 0)
+        let needs_more = self.invocations.is_empty() || self.invocations.needs_another_probe();
+        let needs_more = needs_more && self.batch_buffer.is_empty();
+        self.invocations.is_failing() && !(needs_more && self.receive_pacer.requested() == 0)
     }
 
     /// How many more messages may be requested: those of one batch that waits, and of the batches

@@ -205,6 +205,13 @@ impl Inbox {
         }
     }
 
+    /// Messages of a batch wait to be put into another one.
+    pub(super) fn mark_buffered(&mut self, tokens: &[Token]) {
+        for token in tokens {
+            self.update(*token, |it| it.buffered = true);
+        }
+    }
+
     /// Marks the messages of a batch that waits; `None`: they do not wait any more.
     pub(super) fn mark_waiting(&mut self, tokens: &[Token], batch: Option<BatchId>) {
         for token in tokens {

@@ -1,6 +1,8 @@
-//! The batches in flight, and those that wait because their function was not reached.
+//! The batches in flight, and those that wait because their function was not reached, or did not
+//! accept a larger batch.
 //!
-//! While the function cannot be reached, one batch at a time is invoked as a probe.
+//! While the function cannot be reached, one batch at a time is invoked as a probe. The batches take
+//! turns: a gateway answers that a function cannot be reached when one of its messages ends it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -16,6 +18,10 @@ use crate::message::Message;
 use crate::outcome::{Fault, ItemFailures, Outcome};
 use crate::retry::Jitter;
 use crate::time::Timestamp;
+
+/// After so many attempts in a row that did not reach the function, another message is received if
+/// none is held: some 15 s, with the pauses between them.
+const MIN_UNREACHED: u32 = 5;
 
 #[derive(Debug)]
 pub(super) struct Invocations {
@@ -33,6 +39,9 @@ pub(super) struct Invocations {
     cause: Fault,
     /// The batch that shows whether the function can be reached again.
     probe: Option<BatchId>,
+    /// The last batch whose function was not reached, and how often in a row that was so of any.
+    last_unreached: Option<BatchId>,
+    n_unreached: u32,
 }
 
 /// A batch that is in flight or waits.
@@ -57,6 +66,12 @@ pub(super) enum InvocationEnd {
     UnknownItems(Vec<FailedMessage>),
     /// The function was not reached; the batch will be retried.
     Waits,
+    /// The batch was larger than the function accepts. Its first half is retried; the second half
+    /// waits to be put into a batch again.
+    Halved {
+        first: Vec<Token>,
+        second: Vec<Token>,
+    },
 }
 
 impl Invocations {
@@ -72,6 +87,8 @@ impl Invocations {
             pause: Pause::default(),
             cause: Fault::Transient,
             probe: None,
+            last_unreached: None,
+            n_unreached: 0,
         }
     }
 
@@ -154,9 +171,27 @@ impl Invocations {
         !self.waiting.is_empty()
     }
 
-    /// Starts the first of the batches that wait.
-    pub(super) fn retry(&mut self, inbox: &mut Inbox, now: Timestamp) -> Option<Batch> {
-        let id = self.waiting.pop_first()?;
+    /// Whether another batch than the one that waits could show that the function can be reached:
+    /// a function may not be reached with a certain message only.
+    pub(super) fn needs_another_probe(&self) -> bool {
+        self.by_id.len() == 1 && MIN_UNREACHED <= self.n_unreached
+    }
+
+    /// Starts the first of the batches that wait. While the function cannot be reached they take
+    /// turns, and a new batch, if there `is_new`, has the last one: then this is `None`.
+    pub(super) fn retry(
+        &mut self,
+        is_new: bool,
+        inbox: &mut Inbox,
+        now: Timestamp,
+    ) -> Option<Batch> {
+        let last = self.last_unreached.filter(|_| self.is_failing());
+        let following = last.and_then(|last| self.waiting.range(last..).find(|it| **it != last));
+        if last.is_some() && following.is_none() && is_new {
+            return None;
+        }
+        let id = *following.or_else(|| self.waiting.first())?;
+        self.waiting.remove(&id);
         let invocation = self.by_id.get_mut(&id)?;
         invocation.begun = now;
         inbox.mark_waiting(&invocation.tokens, None);
@@ -182,13 +217,11 @@ impl Invocations {
             messages: messages.cloned().collect::<Vec<Message>>().into(),
         };
         self.n_messages_in_flight += tokens.len();
-        let received = tokens.iter().map(|token| inbox.get(*token).received);
-        let first = received.min().expect("a batch has at least one message");
         let invocation = Invocation {
             batch: batch.clone(),
-            tokens,
             begun: now,
-            held_until: first + self.hold_limit,
+            held_until: held_until(&tokens, inbox, self.hold_limit),
+            tokens,
         };
         self.by_id.insert(id, invocation);
         self.mark_probe(id);
@@ -217,6 +250,10 @@ impl Invocations {
         if self.probe == Some(id) {
             self.probe = None;
         }
+        if outcome.is_too_large() && 1 < n_messages {
+            self.reached(begun);
+            return self.halve(id, inbox);
+        }
         match outcome {
             Outcome::NotInvoked { .. } | Outcome::FunctionError { .. } | Outcome::Windowed(_) => {
                 self.concurrency.failed(n_in_flight, begun, now);
@@ -226,15 +263,14 @@ impl Invocations {
             }
         }
         if let Outcome::NotInvoked { cause } = outcome {
-            self.n_messages_in_flight -= n_messages;
-            self.n_messages_waiting += n_messages;
-            inbox.mark_waiting(tokens, Some(id));
-            self.waiting.insert(id);
+            self.wait(id, inbox);
+            self.last_unreached = Some(id);
+            self.n_unreached = self.n_unreached.saturating_add(1);
             self.cause = *cause;
             self.pause.failed(*cause, now, jitter);
             return InvocationEnd::Waits;
         }
-        self.pause.succeeded(begun);
+        self.reached(begun);
         let Invocation { batch, tokens, .. } = self.remove(id);
         match outcome {
             Outcome::ItemFailures { failures, .. } => {
@@ -258,6 +294,34 @@ impl Invocations {
                 all_failed(tokens)
             }
         }
+    }
+
+    /// An invocation that began at `begun` has reached the function.
+    fn reached(&mut self, begun: Timestamp) {
+        self.pause.succeeded(begun);
+        self.n_unreached = 0;
+    }
+
+    /// A batch in flight waits for its next attempt.
+    fn wait(&mut self, id: BatchId, inbox: &mut Inbox) {
+        let tokens = &self.by_id[&id].tokens;
+        self.n_messages_in_flight -= tokens.len();
+        self.n_messages_waiting += tokens.len();
+        inbox.mark_waiting(tokens, Some(id));
+        self.waiting.insert(id);
+    }
+
+    /// Takes the second half out of a batch in flight; the first half, of ⌈n/2⌉ messages, waits.
+    fn halve(&mut self, id: BatchId, inbox: &mut Inbox) -> InvocationEnd {
+        let invocation = self.by_id.get_mut(&id).expect("the id was just found");
+        let Invocation { batch, tokens, .. } = invocation;
+        let second = tokens.split_off(tokens.len().div_ceil(2));
+        batch.messages = batch.messages[..tokens.len()].into();
+        let first = tokens.clone();
+        invocation.held_until = held_until(&first, inbox, self.hold_limit);
+        self.n_messages_in_flight -= second.len();
+        self.wait(id, inbox);
+        InvocationEnd::Halved { first, second }
     }
 
     /// When the first of the batches that wait must be released.
@@ -300,6 +364,13 @@ impl Invocations {
             self.probe = Some(id);
         }
     }
+}
+
+/// When the messages of a batch must be released if they wait.
+fn held_until(tokens: &[Token], inbox: &Inbox, limit: Duration) -> Timestamp {
+    let received = tokens.iter().map(|token| inbox.get(*token).received);
+    let first = received.min().expect("a batch has at least one message");
+    first + limit
 }
 
 fn all_failed(tokens: Vec<Token>) -> InvocationEnd {

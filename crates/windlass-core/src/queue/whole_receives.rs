@@ -6,8 +6,12 @@
 
 use std::time::Duration;
 
+use super::inbox::Inbox;
 use super::interface::QueueAttributes;
+use super::message_filter::{FilteredMessages, Item};
 use super::settings::QueueConsumerSettings;
+use crate::batch::BatchLimits;
+use crate::message::Message;
 use crate::time::Timestamp;
 
 /// For how long receives are smaller, once the messages that were in the way may be received again.
@@ -56,8 +60,48 @@ impl WholeReceives {
         reduced.map_or(self.batch_size, |it| it.max_messages)
     }
 
-    /// A receive returned more than the first `n_messages`, which could be in one batch. Messages
-    /// that fail become visible again after `queue_timeout`.
+    /// Leaves only messages that can be in one batch: the others would wait for it, and go back if
+    /// it fails. Following receives are smaller.
+    pub(super) fn cut_to_one_batch(
+        &mut self,
+        filtered: &mut FilteredMessages,
+        inbox: &Inbox,
+        limits: BatchLimits,
+        queue_timeout: Duration,
+        now: Timestamp,
+    ) {
+        let is_new = |message: &Message| !inbox.contains(&message.message_id);
+        let new = filtered.items.iter().filter_map(|item| match item {
+            Item::Deliver(message) => is_new(message).then(|| message.event.len()),
+            Item::Delete(_) => None,
+        });
+        let n_new = new.clone().count();
+        let n_fitting = limits.fill(new).n_items;
+        if n_fitting < n_new {
+            let mut left = n_fitting;
+            filtered.items.retain(|item| {
+                let Item::Deliver(message) = item else {
+                    return true;
+                };
+                if is_new(message) {
+                    if left == 0 {
+                        filtered.followers.push(message.receipt_handle.clone());
+                        return false;
+                    }
+                    left -= 1;
+                }
+                true
+            });
+            self.reduce(n_fitting, queue_timeout, now);
+        }
+        if !filtered.undeliverable.is_empty() {
+            // It comes again, at the head of its group.
+            self.reduce(1, queue_timeout, now);
+        }
+    }
+
+    /// Only `n_messages` of those that a receive returned could be in one batch. Messages that fail
+    /// become visible again after `queue_timeout`.
     pub(super) fn reduce(&mut self, n_messages: usize, queue_timeout: Duration, now: Timestamp) {
         self.reduced = Some(Reduced {
             max_messages: n_messages.max(1),

@@ -33,6 +33,7 @@ use windlass_core::mapping::{MappingId, MappingRow, Revision};
 use windlass_core::outcome::OutcomeKind;
 use windlass_core::time::Timestamp;
 
+use crate::clock::Clock;
 use crate::dead_letters::DeadLetterCounts;
 use crate::histogram::InvocationMetrics;
 use crate::labels::Labels;
@@ -91,6 +92,8 @@ struct MappingEntry {
     problem: Option<String>,
     /// See [`MappingStatus::clock_difference`].
     clock_difference: Option<i64>,
+    /// The same with monotonic time in place of wall time.
+    source_ahead: Option<i64>,
     /// See [`MappingStatus::notice`].
     notice: Option<String>,
     /// The first gaps that its shards had since the daemon started.
@@ -341,25 +344,32 @@ impl StatusBoard {
         self.lock().entry(mapping.clone()).or_default().problem = problem;
     }
 
-    /// Wall time by the clock of a mapping's source, as far as it is known.
-    pub(crate) fn source_time(&self, mapping: &MappingId, wall: Timestamp) -> Timestamp {
+    /// What the clock of a mapping's source shows at a monotonic time, as far as it is known. A step
+    /// of the daemon's wall time does not move it, or records would be too old from one moment to the
+    /// next.
+    pub(crate) fn source_time(
+        &self,
+        mapping: &MappingId,
+        clock: Clock,
+        at: Timestamp,
+    ) -> Timestamp {
         let mappings = self.lock();
-        let difference = mappings.get(mapping).and_then(|it| it.clock_difference);
-        wall.shifted(difference.unwrap_or(0))
+        let ahead = mappings.get(mapping).and_then(|it| it.source_ahead);
+        ahead.map_or_else(|| clock.to_wall(at), |ahead| at.shifted(ahead))
     }
 
-    /// How many milliseconds the clock of a mapping's source is ahead of the daemon's, if that is known.
-    pub(crate) fn clock_difference(&self, mapping: &MappingId) -> Option<i64> {
-        self.lock().get(mapping)?.clock_difference
-    }
-
-    /// Sets how many milliseconds the clock of a mapping's source is ahead of the daemon's.
-    pub fn set_clock_difference(&self, mapping: &MappingId, millis: Option<i64>) {
+    /// Sets how many milliseconds the clock of a mapping's source is ahead of the daemon's now.
+    pub(crate) fn set_clock_difference(
+        &self,
+        mapping: &MappingId,
+        millis: Option<i64>,
+        clock: Clock,
+    ) {
         let mut mappings = self.lock();
-        mappings
-            .entry(mapping.clone())
-            .or_default()
-            .clock_difference = millis;
+        let entry = mappings.entry(mapping.clone()).or_default();
+        entry.clock_difference = millis;
+        let wall_ahead = clock.wall().millis_since(clock.now());
+        entry.source_ahead = millis.map(|millis| millis + wall_ahead);
     }
 
     /// Shows what happened to the source of a mapping. Returns whether that is news.

@@ -95,7 +95,9 @@ pub(super) fn shard_problem(view: &UnitView) -> Option<&'static str> {
 /// higher limit would not help.
 pub fn waiting_for(unit: &UnitStatus, now: Timestamp) -> Option<String> {
     let limit = |limit| match limit {
-        Limit::Memory => "memory limit reached: events of unfinished invocations fill the daemon",
+        Limit::Memory => {
+            "memory limit reached: reads and events of unfinished invocations fill the daemon"
+        }
         Limit::Invocations => "the daemon's limit of concurrent invocations is reached",
         Limit::FunctionConcurrency => "the function's maximum concurrency is reached",
         Limit::MappingConcurrency => "the mapping's maximum concurrency is reached",

@@ -94,6 +94,11 @@ impl Discovery {
         listing.is_known = true;
         listing.last_began = listing.began;
         listing.is_compared = false;
+        if listing.history.shards().is_empty() {
+            // The stream is new: it has shards soon.
+            listing.due = now + interval.min(listing.delay.next_delay());
+            return;
+        }
         listing.delay.reset();
         listing.due = if std::mem::take(&mut listing.is_outdated) {
             now
@@ -178,7 +183,21 @@ impl Discovery {
 
 #[cfg(test)]
 mod tests {
+    use windlass_core::shard::lineage::Shard;
+
     use super::*;
+
+    fn listed() -> ListingHistory {
+        let mut history = ListingHistory::default();
+        let shard = Shard {
+            id: ShardId::from("a"),
+            parents: Vec::new(),
+            starting_sequence_number: None,
+            is_closed: false,
+        };
+        history.record(vec![shard], Timestamp::EPOCH);
+        history
+    }
 
     #[test]
     fn a_shard_that_ends_during_a_listing_causes_another() {
@@ -188,13 +207,13 @@ mod tests {
         assert!(discovery.start(&mapping, at(0)).is_some());
         assert!(discovery.start(&mapping, at(0)).is_none());
         discovery.handle_shard_end(&mapping, at(1));
-        discovery.handle_end(&mapping, Some(ListingHistory::default()), interval, at(2));
+        discovery.handle_end(&mapping, Some(listed()), interval, at(2));
         assert!(discovery.start(&mapping, at(2)).is_some());
         discovery.handle_end(&mapping, None, interval, at(3));
         let due = discovery.due(&mapping).unwrap();
         assert!(at(3) < due && due < at(5));
         assert!(discovery.start(&mapping, due).is_some());
-        discovery.handle_end(&mapping, Some(ListingHistory::default()), interval, at(5));
+        discovery.handle_end(&mapping, Some(listed()), interval, at(5));
         assert_eq!(discovery.due(&mapping), Some(at(35)));
     }
 
@@ -205,7 +224,7 @@ mod tests {
         let mut now = Timestamp::EPOCH;
         let mut next = |is_inconsistent: bool| {
             assert!(discovery.start(&mapping, now).is_some());
-            discovery.handle_end(&mapping, Some(ListingHistory::default()), interval, now);
+            discovery.handle_end(&mapping, Some(listed()), interval, now);
             for _ in 0..2 {
                 let rows = std::iter::empty();
                 let plan = LeaseRowPlan {
@@ -227,5 +246,26 @@ mod tests {
         assert!(next(true) <= 30.0);
         assert!((next(false) - 30.0).abs() < f64::EPSILON);
         assert!(next(true) < 1.3);
+    }
+
+    #[test]
+    fn a_stream_without_shards_is_listed_again_soon() {
+        let (mapping, mut discovery) = (MappingId::new("m"), Discovery::default());
+        let (mut now, interval) = (Timestamp::EPOCH, Duration::from_secs(30));
+        let mut next = |history: ListingHistory| {
+            assert!(discovery.start(&mapping, now).is_some());
+            discovery.handle_end(&mapping, Some(history), interval, now);
+            let due = discovery.due(&mapping).unwrap();
+            let delay = due.since(now);
+            now = due;
+            delay
+        };
+        let empty = ListingHistory::default;
+        assert!(next(empty()) < Duration::from_secs(2));
+        assert!(next(empty()) < Duration::from_secs(3));
+        for _ in 0..10 {
+            assert!(next(empty()) <= interval);
+        }
+        assert_eq!(next(listed()), interval);
     }
 }

@@ -348,11 +348,10 @@ impl Supervisor {
     /// Connects mappings and starts the listings that are due; shows what earlier calls found of the
     /// sources' clocks.
     fn prepare(&mut self, ids: &BTreeSet<MappingId>, now: Timestamp) {
-        let board = &self.context.board;
+        let (board, clock) = (&self.context.board, self.context.clock);
         for id in ids {
             match self.known.get(id) {
                 Some(known) => {
-                    let clock = self.context.clock;
                     self.connections
                         .update(known, &*self.adapters, board, clock);
                 }
@@ -367,7 +366,7 @@ impl Supervisor {
             if let (Connection::Stream { reader, .. }, Source::Stream(stream)) =
                 (&connected.connection, &connected.mapping.source)
             {
-                board.set_clock_difference(id, reader.clock_difference());
+                board.set_clock_difference(id, reader.clock_difference(), clock);
                 if let Some(history) = self.discovery.start(id, now) {
                     let known = self.known.get(id);
                     let replay = known.and_then(|known| known.replay.as_ref());

@@ -10,8 +10,9 @@ use std::time::Duration;
 use thiserror::Error;
 use windlass_core::ids::{SequenceNumber, ShardId};
 use windlass_core::lease::{Lease, WorkerId};
-use windlass_core::mapping::{Mapping, MappingId, MappingRow, Source, StreamSource};
+use windlass_core::mapping::{Mapping, MappingId, MappingRow, Source, StreamSource, latest};
 use windlass_core::outcome::{Fault, Swap};
+use windlass_core::place::Place;
 use windlass_core::position::{Cursor, Position};
 use windlass_core::record::Record;
 use windlass_core::seek::{
@@ -60,7 +61,7 @@ pub struct Operator {
 pub struct Seek {
     /// `None`: all shards.
     pub shard: Option<ShardId>,
-    pub to: StretchStart,
+    pub to: Place,
     /// Moves nothing.
     pub is_dry_run: bool,
 }
@@ -158,13 +159,17 @@ impl Operator {
     ) -> Result<Vec<MovedShard>, OperationError> {
         let stream = self.stream(row).await?;
         let rows = self.store.leases_of(&row.id).await?;
-        let difference = self.board.clock_difference(&row.id).unwrap_or(0);
-        let at = self.clock.wall().shifted(difference);
-        let start = SeekStart::new(&seek.to, stream.source.kind, at);
+        let (kind, wall) = (stream.source.kind, self.clock.wall());
+        let difference = stream.reader.clock_difference();
+        let at = wall.shifted(difference.unwrap_or(0));
+        // Records that arrive from now on are stamped by the clock of the source.
+        let now = latest(difference.map(|_| at), wall);
+        let to = seek.to.start(now, kind);
+        let start = SeekStart::new(&to, kind, at);
         let plan = |rows: &[Lease]| stream.plan(&row.id, rows, seek.shard.as_ref(), &start);
         let planned = plan(&rows)?;
         if let Some(shard) = &seek.shard {
-            stream.check_number(shard, &seek.to).await?;
+            stream.check_number(shard, &to).await?;
         }
         if seek.is_dry_run {
             return Ok(planned.moved);

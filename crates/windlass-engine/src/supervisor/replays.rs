@@ -61,7 +61,7 @@ impl Supervisor {
             return false;
         };
         let board = &self.context.board;
-        let listed_at = board.source_time(id, self.context.clock.to_wall(began));
+        let listed_at = board.source_time(id, self.context.clock, began);
         let none = BTreeSet::new();
         let with_end = self.replay_ends.with_end.get(id).unwrap_or(&none);
         let shards = &replay.shards;

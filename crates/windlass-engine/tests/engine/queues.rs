@@ -99,6 +99,24 @@ async fn deletions_and_visibility_changes_are_counted_by_ten() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_batch_that_is_halved_is_not_a_failed_invocation() {
+    let daemon = Daemon::start();
+    let queue = backlog(&daemon, 4, 1);
+    let function = daemon.adapters.function("f");
+    let too_large = Outcome::function_error(413, "HTTP 413");
+    function.answers(Answer::After(SECOND, too_large));
+    let id = daemon.map("jobs", "f", 10).await;
+    until("the batch is sent", || function.n_calls() == 1).await;
+    function.answers(Answer::After(SECOND, Outcome::Success));
+    until("all are processed", || queue.n_messages() == 0).await;
+    let events: Vec<_> = function.calls().iter().map(|it| it.event.len()).collect();
+    assert_eq!(events.len(), 3);
+    assert_eq!(events[1], events[2]);
+    assert_eq!(daemon.status(&id).counts.failed_invocations.get(), 0);
+    assert!(queue.dead_letters().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
 async fn provisioned_pollers_run_while_the_queue_is_idle() {
     let daemon = Daemon::start();
     backlog(&daemon, 0, 1);

@@ -189,6 +189,21 @@ async fn record_age_is_measured_by_the_clock_of_the_source() {
     assert_eq!(failure.response, None);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_step_of_the_daemons_clock_makes_no_record_too_old() {
+    let daemon = Daemon::start();
+    let stream = daemon.stream("orders", 1);
+    stream.put(0, b"{}");
+    let mapping = Failing::map(&daemon, None, "MaximumRecordAgeInSeconds", 60).await;
+    pass(10).await;
+    daemon.clock.step_wall(3_600_000);
+    stream.set_clock_difference(-3_600_000);
+    pass(45).await;
+    assert!(mapping.destination.tries().is_empty());
+    pass(8).await;
+    assert_eq!(mapping.destination.delivered().len(), 1);
+}
+
 /// The times between the calls of a function, in whole seconds.
 fn gaps(function: &FakeFunction) -> Vec<u64> {
     let calls = function.calls();

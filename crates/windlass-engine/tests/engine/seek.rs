@@ -6,9 +6,9 @@ use serde_json::Value;
 use windlass_core::ids::ShardId;
 use windlass_core::mapping::{DesiredState, MappingId};
 use windlass_core::outcome::Outcome;
+use windlass_core::place::Place;
 use windlass_core::position::Position;
 use windlass_core::seek::MovedShard;
-use windlass_core::stretch::StretchStart;
 use windlass_core::time::Timestamp;
 use windlass_engine::ports::{HistoryId, HistoryLine, What};
 use windlass_engine::supervisor::{OperationError, Seek};
@@ -21,7 +21,7 @@ impl Daemon {
         &self,
         id: &MappingId,
         shard: Option<&str>,
-        to: StretchStart,
+        to: Place,
     ) -> Result<Vec<MovedShard>, OperationError> {
         let row = self.store.row(id).expect("the mapping exists");
         let seek = Seek {
@@ -74,10 +74,7 @@ async fn a_seek_ends_what_is_in_flight_and_nothing_saves_over_it() {
     stream.put(0, &event(3));
     until("it is in flight", || function.n_running() == 1).await;
     let epoch = daemon.store.leases_of(&id)[0].epoch;
-    let moved = daemon
-        .seek(&id, None, StretchStart::TrimHorizon)
-        .await
-        .unwrap();
+    let moved = daemon.seek(&id, None, Place::TrimHorizon).await.unwrap();
     let [moved] = &moved[..] else {
         panic!("one shard is moved: {moved:?}");
     };
@@ -110,12 +107,12 @@ async fn an_invocation_that_hangs_is_cancelled_and_one_operation_runs_at_a_time(
     until("it hangs", || function.n_running() == 1).await;
     stream.put(0, &event(1));
     let begun = tokio::time::Instant::now();
-    let first = daemon.seek(&id, Some("0"), StretchStart::After("0".into()));
+    let first = daemon.seek(&id, Some("0"), Place::AfterSequenceNumber("0".into()));
     let second = async {
         pass(1).await;
         let counts = daemon.board.leases().unwrap();
         assert_eq!((counts.running, counts.waiting), (1, 0));
-        daemon.seek(&id, None, StretchStart::TrimHorizon).await
+        daemon.seek(&id, None, Place::TrimHorizon).await
     };
     let (first, second) = tokio::join!(first, second);
     assert!(matches!(second, Err(OperationError::Busy)), "{second:?}");
@@ -125,12 +122,12 @@ async fn an_invocation_that_hangs_is_cancelled_and_one_operation_runs_at_a_time(
     function.answers(Answer::After(Duration::ZERO, Outcome::Success));
     until("it continues", || daemon.checkpoint(&id, "0") == after("1")).await;
     assert_eq!(numbers(&function), [0, 1]);
-    let unknown = daemon.seek(&id, Some("7"), StretchStart::TrimHorizon).await;
+    let unknown = daemon.seek(&id, Some("7"), Place::TrimHorizon).await;
     assert!(
         matches!(unknown, Err(OperationError::UnknownShard(_))),
         "{unknown:?}"
     );
-    let number = StretchStart::At("9".into());
+    let number = Place::AtSequenceNumber("9".into());
     let unknown = daemon.seek(&id, Some("0"), number).await;
     assert!(
         matches!(unknown, Err(OperationError::UnknownNumber { .. })),
@@ -160,7 +157,7 @@ async fn a_seek_back_over_a_split_takes_up_the_parent_and_its_child_waits() {
     let daemon = Daemon::start();
     let (id, function) = split(&daemon).await;
     function.answers(Answer::After(Duration::from_secs(5), Outcome::Success));
-    let moved = daemon.seek(&id, None, StretchStart::TrimHorizon).await;
+    let moved = daemon.seek(&id, None, Place::TrimHorizon).await;
     assert_eq!(moved.unwrap().len(), 2);
     pass(3).await;
     let counts = daemon.board.leases().unwrap();
@@ -178,7 +175,7 @@ async fn a_seek_back_over_a_split_takes_up_the_parent_and_its_child_waits() {
 async fn the_child_of_one_shard_that_is_moved_continues_where_it_was() {
     let daemon = Daemon::start();
     let (id, function) = split(&daemon).await;
-    let at = StretchStart::At("1".into());
+    let at = Place::AtSequenceNumber("1".into());
     let moved = daemon.seek(&id, Some("0"), at).await.unwrap();
     assert_eq!(
         (moved.len(), moved[0].from.clone()),
@@ -208,13 +205,31 @@ async fn a_disabled_mapping_begins_there_later_also_shards_without_a_row() {
     daemon.set(&id, DesiredState::Disabled).await;
     until("it is disabled", || daemon.state(&id) == "Disabled").await;
     let time = daemon.clock.wall().shifted(-120_000);
-    let moved = daemon.seek(&id, None, StretchStart::Time(time)).await;
+    let moved = daemon.seek(&id, None, Place::AtTimestamp(time)).await;
     moved.unwrap();
     pass(60).await;
     assert_eq!((daemon.state(&id), function.n_calls()), ("Disabled", 0));
     daemon.set(&id, DesiredState::Enabled).await;
     until("it begins", || daemon.checkpoint_is(&id, "0", &after("0"))).await;
     assert_eq!(numbers(&function), [0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn now_is_measured_by_the_clock_of_the_source() {
+    for minutes in [-5, 5] {
+        let daemon = Daemon::start();
+        let stream = daemon.stream("orders", 1);
+        stream.set_clock_difference(minutes * 60_000);
+        let function = daemon.adapters.function("f");
+        stream.put(0, &event(0));
+        let id = daemon.map("stream/orders", "f", 1).await;
+        until("it is done", || daemon.checkpoint_is(&id, "0", &after("0"))).await;
+        pass(10).await;
+        daemon.seek(&id, None, Place::Now).await.unwrap();
+        stream.put(0, &event(1));
+        until("both are", || daemon.checkpoint_is(&id, "0", &after("1"))).await;
+        assert_eq!(numbers(&function), [0, 1], "{minutes} minutes");
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -234,10 +249,7 @@ async fn the_age_of_records_counts_from_the_seek() {
         Duration::ZERO,
         Outcome::function_error(200, "Unhandled"),
     ));
-    daemon
-        .seek(&id, None, StretchStart::TrimHorizon)
-        .await
-        .unwrap();
+    daemon.seek(&id, None, Place::TrimHorizon).await.unwrap();
     pass(50).await;
     assert!(3 < function.n_calls(), "{}", function.n_calls());
     assert_eq!(daemon.status(&id).counts.dropped.get(), 0);

@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use windlass_core::ids::{KeyHash, ShardId};
 use windlass_core::mapping::{DesiredState, MappingId};
 use windlass_core::outcome::{Fault, Outcome, Response, ReturnedState};
+use windlass_core::place::Place;
 use windlass_core::position::Position;
-use windlass_core::stretch::StretchStart;
 use windlass_core::window::WindowState;
 use windlass_engine::dead_letters::{Keep, OnFull};
 use windlass_engine::ports::{DeadLetterReason, HistoryId, HistoryLine, HistoryStore as _, What};
@@ -316,7 +316,7 @@ async fn what_is_in_flight_ends_first_and_one_operation_runs_at_a_time() {
         pass(1).await;
         let seek = Seek {
             shard: None,
-            to: StretchStart::TrimHorizon,
+            to: Place::TrimHorizon,
             is_dry_run: false,
         };
         let line = |_: &[_]| panic!("nothing is moved");

@@ -161,6 +161,7 @@ impl QueueRunner {
             },
             "succeed" => self.invoked(arguments, Outcome::Success)?,
             "fail" => self.invoked(arguments, Outcome::function_error(200, "Unhandled"))?,
+            "too_large" => self.invoked(arguments, Outcome::function_error(413, "HTTP 413"))?,
             "report_failed" => {
                 let outcome = arguments.item_failures();
                 self.invoked(arguments, outcome)?

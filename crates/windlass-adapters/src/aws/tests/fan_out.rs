@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use serde_json::{Value, json};
+use tokio::time::Instant;
 use windlass_core::arn::{Arn, SourceArn};
 use windlass_core::ids::{SequenceNumber, ShardId};
 use windlass_core::outcome::Fault;
@@ -250,6 +251,20 @@ async fn a_subscription_that_is_over_continues_at_its_continuation_number() {
             (vec![6, 7], PageStart::Continued)
         );
         assert_eq!(positions(&http), [at_number(5)]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shard_is_subscribed_to_once_a_second_at_most() {
+    let (http, clients) = TestHttp::new();
+    let began = Instant::now();
+    let (mut shard, mut next) = after_first_event(&http, &clients, vec![], Ending::Complete).await;
+    assert_eq!(began.elapsed(), Duration::ZERO);
+    for second in 1..4 {
+        http.respond_once_ending(subscription(&[event([], 5)]), Ending::Complete);
+        let page = shard.read(&next, limits(100)).await.unwrap();
+        assert_eq!(began.elapsed().as_secs(), second);
+        next = page.next.unwrap();
     }
 }
 
@@ -631,18 +646,21 @@ async fn a_shard_ends_with_its_children() {
     let page = open(&clients).read(&after(0), limits(1)).await.unwrap();
     assert_eq!((numbers(&page), page.next), (vec![1], None));
 
-    // Some servers always name a number to continue at: an event without records is the end.
+    // Some servers always name a number to continue at: an event without new records is the end.
     let with_number = |records: Value| {
         let mut event = children.clone();
         (event["Records"], event["ContinuationSequenceNumber"]) = (records, json!("5"));
         message("SubscribeToShardEvent", &event.to_string())
     };
-    let events = [with_number(json!([record(1)])), with_number(json!([]))];
-    http.respond_once_ending(subscription(&events), Ending::Complete);
-    let mut shard = open(&clients);
-    let page = shard.read(&after(0), limits(1)).await.unwrap();
-    assert_eq!(numbers(&page), [1]);
-    assert_eq!(read_next(&mut *shard, &page).await.next, None);
+    for last in [json!([]), json!([record(1)])] {
+        let events = [with_number(json!([record(1)])), with_number(last)];
+        http.respond_once_ending(subscription(&events), Ending::Complete);
+        let mut shard = open(&clients);
+        let page = shard.read(&after(0), limits(1)).await.unwrap();
+        assert_eq!(numbers(&page), [1]);
+        let last = read_next(&mut *shard, &page).await;
+        assert_eq!((numbers(&last), last.next), (vec![], None));
+    }
 
     // Without children, the listing decides: this shard is open.
     let lost = json!({"Records": [record(1)], "MillisBehindLatest": 0});

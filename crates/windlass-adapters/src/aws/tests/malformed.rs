@@ -279,7 +279,6 @@ fn required_members_have_no_defaults() {
         (parse_kinesis, KINESIS, "Records"),
         (parse_dynamodb, DYNAMODB, "SequenceNumber"),
         (parse_dynamodb, DYNAMODB, "dynamodb"),
-        (parse_dynamodb, DYNAMODB, "Records"),
         (parse_sqs, SQS, "MessageId"),
         (parse_sqs, SQS, "ReceiptHandle"),
         (parse_sqs, SQS, "Body"),

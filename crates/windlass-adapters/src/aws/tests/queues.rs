@@ -249,6 +249,28 @@ async fn a_call_that_fails_leaves_the_results_of_the_others() {
 }
 
 #[tokio::test]
+async fn a_call_that_is_rejected_for_one_handle_is_repeated_for_each() {
+    let (http, reader) = reader();
+    let rejected = r#"{"__type": "com.amazonaws.sqs#ReceiptHandleIsInvalid"}"#;
+    let respond = || {
+        http.respond_once(400, rejected);
+        http.respond_once(200, &batch_response(0..1, &[]));
+        http.respond_once(400, rejected);
+        http.respond_once(200, &batch_response(0..1, &[]));
+    };
+    let expected = [EntryResult::Done, EntryResult::Refused, EntryResult::Done];
+    respond();
+    assert_eq!(reader.delete(&receipts(3)).await.unwrap(), expected);
+    respond();
+    let changes = VisibilityChange::all(receipts(3), Duration::ZERO);
+    let changed = reader.change_visibility(&changes).await.unwrap();
+    assert_eq!(changed, expected);
+    http.respond_once(400, rejected);
+    let alone = reader.delete(&receipts(1)).await.unwrap();
+    assert_eq!(alone, [EntryResult::Refused]);
+}
+
+#[tokio::test]
 async fn requests_are_counted_by_operation() {
     let (http, clients) = TestHttp::new();
     let requests = Arc::<QueueRequests>::default();

@@ -9,12 +9,14 @@ use windlass_core::ids::{SequenceNumber, ShardId};
 use windlass_core::outcome::Fault;
 use windlass_core::position::{Cursor, Position};
 use windlass_core::shard::PageStart;
+use windlass_core::shard::lineage::Shard;
 use windlass_core::time::Timestamp;
 use windlass_engine::ports::{ReadLimits, StreamReader};
 
 use super::{ReadOnce as _, Room, limits};
 use crate::aws::dynamodb_streams::DynamoDbStreamsReader;
 use crate::aws::kinesis::KinesisReader;
+use crate::aws::shard_api::MAX_LIST_PAGES;
 use crate::aws::{AwsClients, Service, source_exists};
 use crate::tests::test_http::TestHttp;
 
@@ -322,11 +324,22 @@ async fn a_closed_shard_with_endless_iterators_ends_at_its_ending_sequence_numbe
         {"ShardId":"child","ParentShardId":"shardId-1","SequenceNumberRange":
         {"StartingSequenceNumber":"101"},"HashKeyRange":
         {"StartingHashKey":"0","EndingHashKey":"1"}}]"#;
-    let readers: [(Arc<dyn StreamReader>, String); 2] = [
-        (kinesis(&clients), format!(r#"{{"Shards":{listed}}}"#)),
-        (dynamodb(&clients), described(listed, "ENABLED")),
+    let of_kinesis = r#"{"Records":[{"SequenceNumber":"103","Data":""}],"NextShardIterator":"i"}"#;
+    let of_dynamodb = r#"{"Records":[{"dynamodb":{"SequenceNumber":"103"}}],
+        "NextShardIterator":"i"}"#;
+    let readers: [(Arc<dyn StreamReader>, String, &str); 2] = [
+        (
+            kinesis(&clients),
+            format!(r#"{{"Shards":{listed}}}"#),
+            of_kinesis,
+        ),
+        (
+            dynamodb(&clients),
+            described(listed, "ENABLED"),
+            of_dynamodb,
+        ),
     ];
-    for (reader, listing) in readers {
+    for (reader, listing, more) in readers {
         http.respond_once(200, &listing);
         reader.list_shards().await.unwrap();
         for (number, has_ended) in [("99", false), ("100", true), ("0101", true), ("9", false)] {
@@ -336,6 +349,11 @@ async fn a_closed_shard_with_endless_iterators_ends_at_its_ending_sequence_numbe
             assert_eq!(page.next.is_none(), has_ended, "{number}");
             assert!(page.has_children);
         }
+        http.respond_once(200, more);
+        let from = at(after("100"), Some("i"));
+        let page = reader.read(&shard, &from, limits(10)).await.unwrap();
+        let next = page.next.map(|next| next.after);
+        assert_eq!(next, Some(after("103")), "it has records after that number");
     }
 }
 
@@ -359,6 +377,32 @@ async fn a_rejected_iterator_is_replaced_and_a_rejected_position_reported() {
         }
         let error = reader.read(&shard, &from, limits(10)).await.unwrap_err();
         assert_eq!(error.fault, Fault::UnknownPosition);
+    }
+}
+
+#[tokio::test]
+async fn only_a_page_of_a_table_that_has_an_iterator_may_lack_its_list() {
+    let (http, clients) = TestHttp::new();
+    let (shard, from) = (ShardId::from(SHARD), at(after("1"), Some("i")));
+    let readers = [(kinesis(&clients), false), (dynamodb(&clients), true)];
+    for (body, is_page) in [
+        (r#"{"NextShardIterator":"next"}"#, true),
+        (r#"{"Records":null,"NextShardIterator":"next"}"#, true),
+        (r#"{"NextShardIterator":"next","Records":null}"#, true),
+        (r#"{"NextShardIterator":""}"#, false),
+        (r#"{"Records":null,"NextShardIterator":null}"#, false),
+        ("{}", false),
+    ] {
+        for (reader, is_of_table) in &readers {
+            http.respond_once(200, body);
+            let page = reader.read(&shard, &from, limits(10)).await;
+            let next = page.map(|page| (page.records.len(), page.next));
+            if is_page && *is_of_table {
+                assert_eq!(next.unwrap(), (0, Some(at(after("1"), Some("next")))));
+            } else {
+                assert_eq!(next.unwrap_err().fault, Fault::Transient);
+            }
+        }
     }
 }
 
@@ -542,13 +586,71 @@ async fn a_list_of_shards_without_an_end_is_an_error() {
     http.respond(br#"{"Shards":[],"NextToken":"same"}"#);
     let error = kinesis(&clients).list_shards().await.unwrap_err();
     assert_eq!(error.fault, Fault::Transient);
-    http.respond(br#"{"StreamDescription":{"Shards":[],"LastEvaluatedShardId":"same"}}"#);
+    for page in 0..MAX_LIST_PAGES {
+        let last = format!(r#""LastEvaluatedShardId":"{page}""#);
+        let body = format!(r#"{{"StreamDescription":{{"Shards":[],{last}}}}}"#);
+        http.respond_once(200, &body);
+    }
     let error = dynamodb(&clients).list_shards().await.unwrap_err();
     assert_eq!(error.fault, Fault::Transient);
-    assert_eq!(
-        http.requests().len(),
-        2 * crate::aws::shard_api::MAX_LIST_PAGES
-    );
+    assert_eq!(http.requests().len(), 2 * MAX_LIST_PAGES);
+}
+
+#[tokio::test]
+async fn empty_members_of_a_list_of_shards_count_as_missing() {
+    let (http, clients) = TestHttp::new();
+    let shard = r#"{"ShardId":"a","ParentShardId":"","AdjacentParentShardId":"","HashKeyRange":
+        {"StartingHashKey":"0","EndingHashKey":"1"},"SequenceNumberRange":
+        {"StartingSequenceNumber":"","EndingSequenceNumber":""}}"#;
+    let lists: [(Arc<dyn StreamReader>, String); 2] = [
+        (
+            kinesis(&clients),
+            format!(r#"{{"Shards":[{shard}],"NextToken":""}}"#),
+        ),
+        (
+            dynamodb(&clients),
+            format!(r#"{{"StreamDescription":{{"Shards":[{shard}],"LastEvaluatedShardId":""}}}}"#),
+        ),
+    ];
+    for (reader, list) in lists {
+        http.respond_once(200, &list);
+        let expected = Shard {
+            id: ShardId::from("a"),
+            parents: Vec::new(),
+            starting_sequence_number: None,
+            is_closed: false,
+        };
+        assert_eq!(reader.list_shards().await.unwrap(), [expected]);
+        assert_eq!(http.requests().len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_list_of_shards_ends_with_a_page_that_names_the_same_last_shard_again() {
+    let (http, clients) = TestHttp::new();
+    let body = br#"{"StreamDescription":{"Shards":[{"ShardId":"a"}],"LastEvaluatedShardId":"a"}}"#;
+    http.respond(body);
+    let shards = dynamodb(&clients).list_shards().await.unwrap();
+    assert_eq!((shards.len(), http.requests().len()), (1, 2));
+}
+
+#[tokio::test]
+async fn a_page_without_a_distance_from_the_tip_is_at_the_tip_if_it_is_empty() {
+    let (http, clients) = TestHttp::new();
+    let (reader, shard) = (kinesis(&clients), ShardId::from(SHARD));
+    let from = at(after("1"), Some("i"));
+    for distance in [
+        "",
+        r#""MillisBehindLatest":null,"#,
+        r#""MillisBehindLatest":-1,"#,
+    ] {
+        for (records, is_at_tip) in [("", true), (r#"{"SequenceNumber":"2","Data":""}"#, false)] {
+            let body = format!(r#"{{{distance}"Records":[{records}],"NextShardIterator":"n"}}"#);
+            http.respond_once(200, &body);
+            let page = reader.read(&shard, &from, limits(10)).await.unwrap();
+            assert_eq!(page.behind.is_zero(), is_at_tip, "{body}");
+        }
+    }
 }
 
 /// Servers at other endpoints may know names only, and a name alone means a stream of the caller's

@@ -68,6 +68,24 @@ async fn a_reused_connection_that_closes_without_a_response_is_replaced_once() {
 }
 
 #[tokio::test]
+async fn a_response_that_is_not_http_is_not_requested_again() {
+    let many: Vec<_> = (0..200).map(|index| format!("x-{index}: 1")).collect();
+    let many: Vec<_> = many.iter().map(String::as_str).collect();
+    for broken in [
+        b"hello\r\n\r\n".to_vec(),
+        b"HTTP/1.1 200 OK\r\ncontent-length: many\r\n\r\n{}".to_vec(),
+        response(200, &many, b"{}"),
+    ] {
+        let mut server = Server::start([fine(), Act::RespondAndClose(broken)]).await;
+        let target = target(&server.url("/"));
+        assert_eq!(target.invoke(invocation(1)).await, Outcome::Success);
+        let outcome = target.invoke(invocation(1)).await;
+        assert_eq!(outcome, error(0, "response is not valid HTTP"));
+        assert_eq!(server.connections(2).await, [0, 0], "it is sent once");
+    }
+}
+
+#[tokio::test]
 async fn a_connection_that_the_server_closed_is_not_reused() {
     for headers in [&[][..], &["connection: close"]] {
         let ended = Act::RespondAndClose(response(200, headers, b"{}"));
@@ -204,14 +222,15 @@ async fn an_incomplete_response_is_a_function_error() {
         let outcome = target(&server.url("/")).invoke(invocation(1)).await;
         assert_eq!(outcome, error(200, "response broken off"));
     }
-    for sent in [
-        b"HTTP/1.1 200 O".as_slice(),
-        b"nonsense\r\n\r\n",
-        b"HTTP/1.1 999999 X\r\n\r\n",
+    let not_http = "response is not valid HTTP";
+    for (sent, expected) in [
+        (b"HTTP/1.1 200 O".as_slice(), "connection closed"),
+        (b"nonsense\r\n\r\n", not_http),
+        (b"HTTP/1.1 999999 X\r\n\r\n", not_http),
     ] {
         let server = Server::start([Act::RespondAndClose(sent.to_vec())]).await;
         let outcome = target(&server.url("/")).invoke(invocation(1)).await;
-        assert_eq!(outcome, error(0, "connection closed"));
+        assert_eq!(outcome, error(0, expected));
     }
 }
 

@@ -150,8 +150,9 @@ impl Model {
 
     /// Whether an unreachable function can be probed with what is held or may arrive.
     pub(super) fn has_probe_messages(&self) -> bool {
-        let has_messages =
-            !self.batches.is_empty() || !self.buffered().is_empty() || !self.receives.is_empty();
+        let needs_batch =
+            self.batches.is_empty() || self.batches.len() == 1 && 5 <= self.n_unreached;
+        let has_messages = !needs_batch || !self.buffered().is_empty() || !self.receives.is_empty();
         self.function_backoff.is_failing() && has_messages
     }
 

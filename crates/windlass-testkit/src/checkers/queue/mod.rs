@@ -10,6 +10,7 @@
 mod backoff_bounds;
 mod deadlines;
 mod delays;
+mod entry_results;
 mod model;
 mod rules;
 

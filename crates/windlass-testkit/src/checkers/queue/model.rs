@@ -11,6 +11,7 @@ use windlass_core::queue::{Batch, EntryResult, QueueConsumerSettings, Report, Re
 use windlass_core::time::Timestamp;
 
 use super::backoff_bounds::BackoffBounds;
+use super::entry_results::{entry_result, fault_of, first_fault};
 use super::event_bytes;
 use crate::checkers::slot_request::Slot;
 use crate::sample_filter;
@@ -45,6 +46,9 @@ pub(super) struct Model {
     pub(super) cause: Option<Fault>,
     /// The batch in tracked while the function is unreachable.
     pub(super) probe: Option<BatchId>,
+    /// The last batch whose function was not reached, and how often in a row that was so.
+    pub(super) last_unreached: Option<BatchId>,
+    pub(super) n_unreached: u32,
     pub(super) last_outcome: Option<OutcomeKind>,
 
     pub(super) deletions: BTreeMap<RequestId, EntryRequest>,
@@ -160,6 +164,8 @@ impl Model {
             function_backoff: BackoffBounds::default(),
             cause: None,
             probe: None,
+            last_unreached: None,
+            n_unreached: 0,
             last_outcome: None,
             deletions: BTreeMap::new(),
             delete_backoff: BackoffBounds::default(),
@@ -383,10 +389,29 @@ impl Model {
         let n_running = self.n_running();
         let tracked = self.batches.get_mut(&batch).expect("it was invoked");
         let since = tracked.since.take().expect("it is in flight");
-        self.last_outcome = Some(outcome.kind());
         if self.probe == Some(batch) {
             self.probe = None;
         }
+        if matches!(outcome, Outcome::NotInvoked { .. }) {
+            self.last_unreached = Some(batch);
+            self.n_unreached += 1;
+        } else {
+            self.n_unreached = 0;
+        }
+        let n_messages = tracked.messages.len();
+        if outcome.is_too_large() && 1 < n_messages {
+            let second = tracked.messages.split_off(n_messages.div_ceil(2));
+            let n_first = tracked.messages.len();
+            for id in second {
+                let held = self.held.get_mut(&id).expect("its messages are held");
+                held.state = State::Buffered;
+            }
+            if self.receives_are_whole() {
+                self.reduced = Some((n_first, self.reduced_until(now)));
+            }
+            return self.function_backoff.record_success(since);
+        }
+        self.last_outcome = Some(outcome.kind());
         self.adjust_concurrency(n_running, since, outcome, now);
         if let Outcome::NotInvoked { cause } = outcome {
             self.cause = Some(*cause);
@@ -769,23 +794,4 @@ impl HeldMessage {
 
 fn middle(now: Timestamp, later: Timestamp) -> Timestamp {
     now + later.since(now) / 2
-}
-
-fn entry_result(results: &Result<Vec<EntryResult>, Fault>, index: usize) -> EntryResult {
-    match results {
-        Ok(results) => results.get(index).copied(),
-        Err(fault) => Some(EntryResult::Failed(*fault)),
-    }
-    .unwrap_or(EntryResult::Failed(Fault::Transient))
-}
-
-fn fault_of(result: EntryResult) -> Option<Fault> {
-    match result {
-        EntryResult::Failed(fault) => Some(fault),
-        EntryResult::Done | EntryResult::Refused => None,
-    }
-}
-
-fn first_fault(results: &Result<Vec<EntryResult>, Fault>, n_entries: usize) -> Option<Fault> {
-    (0..n_entries).find_map(|index| fault_of(entry_result(results, index)))
 }

@@ -38,6 +38,7 @@ pub(super) fn invocations_are_allowed(model: &Model, batch: &Batch, now: Timesta
     q4_one_batch_for_each_group(model, batch)?;
     q5_batches_respect_their_limits(model, batch)?;
     q8_one_attempt_at_a_time(model)?;
+    q8_batches_take_turns(model, batch, now)?;
     q12_concurrency_is_limited(model)?;
     q10_invocations_respect_their_backoff(model, now)?;
     batches_hold_the_next_messages(model, batch, now)
@@ -221,6 +222,24 @@ fn q8_one_attempt_at_a_time(model: &Model) -> Checked {
     })
 }
 
+/// A message with which the function cannot be reached does not keep the others from it.
+fn q8_batches_take_turns(model: &Model, batch: &Batch, now: Timestamp) -> Checked {
+    let is_repeat = model.last_unreached == Some(batch.id);
+    if !model.function_backoff.is_failing() || !is_repeat {
+        return Ok(());
+    }
+    let mut waiting = model.batches.iter().filter(|(_, it)| it.since.is_none());
+    let other = waiting.any(|(id, _)| *id != batch.id);
+    let next = model.next_batch();
+    let is_next_due = next.is_some_and(|next| model.closes_at(&next) <= now);
+    ensure(!other && !is_next_due, "Q8", || {
+        format!(
+            "batch {} is tried twice in a row, and others wait",
+            batch.id.0
+        )
+    })
+}
+
 fn q12_concurrency_is_limited(model: &Model) -> Checked {
     let n_running = model.n_running();
     ensure(0 < model.invocation_room(), "Q12", || {
@@ -334,7 +353,8 @@ fn batches_hold_the_next_messages(model: &Model, batch: &Batch, now: Timestamp) 
         });
     }
     let mut waiting = model.batches.values().filter(|it| it.since.is_none());
-    ensure(waiting.next().is_none(), "window", || {
+    let is_probe = model.function_backoff.is_failing();
+    ensure(is_probe || waiting.next().is_none(), "window", || {
         "a new batch overtakes one that waits for a retry".to_owned()
     })?;
     let next = model.next_batch();

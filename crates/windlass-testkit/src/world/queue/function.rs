@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use windlass_core::outcome::{ItemFailures, Outcome, Response, RetryAfter};
+use windlass_core::outcome::{Fault, ItemFailures, Outcome, Response, RetryAfter};
 use windlass_core::time::Timestamp;
 
 use super::plan::FunctionPlan;
@@ -95,6 +95,9 @@ impl Function {
         if !faulty {
             return Outcome::Success;
         }
+        if self.plan.max_messages.is_some_and(|max| max < batch.len()) {
+            return Outcome::function_error(413, "HTTP 413");
+        }
         let mut outages = self.plan.outages.iter();
         if let Some((_, _, outcome)) = outages.find(|it| it.0 <= now && now < it.1) {
             return outcome.clone();
@@ -106,6 +109,10 @@ impl Function {
         let mut poison = self.plan.poison.iter_mut();
         if let Some((_, left)) = poison.find(|it| 0 < it.1 && batch.contains(&it.0)) {
             *left -= 1;
+            if self.plan.has_gateway {
+                let cause = Fault::Transient;
+                return Outcome::NotInvoked { cause };
+            }
             return function_error();
         }
         if rng.per_mille(self.plan.error) {

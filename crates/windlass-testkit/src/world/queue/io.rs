@@ -34,6 +34,7 @@ impl World {
         for index in &messages {
             let is_done = self.is_done(&outcome, *index, &messages);
             self.excused[*index] |= !is_done && before[*index] < self.function.processed[*index];
+            self.halved[*index] |= outcome.is_too_large();
         }
         outcome
     }
@@ -52,7 +53,8 @@ impl World {
 
     /// Notes from when on the messages that a function fails may be delivered again.
     pub(super) fn expect_delays(&mut self, outcome: &Outcome, batch: &Batch) {
-        if matches!(outcome, Outcome::Success | Outcome::NotInvoked { .. }) {
+        let is_halved = outcome.is_too_large() && 1 < batch.messages.len();
+        if is_halved || matches!(outcome, Outcome::Success | Outcome::NotInvoked { .. }) {
             return;
         }
         let messages: Vec<_> = indices(batch).collect();
@@ -130,7 +132,7 @@ impl World {
                 let group = self.plan.messages[index].group;
                 let mut of_group = (0..self.excused.len())
                     .filter(|other| self.plan.messages[*other].group == group);
-                let excused = of_group.any(|other| self.excused[other]);
+                let excused = of_group.any(|other| self.excused[other] || self.halved[other]);
                 let is_draining = self
                     .instance
                     .as_ref()

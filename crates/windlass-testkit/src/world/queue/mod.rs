@@ -69,6 +69,8 @@ struct World {
     retry_from: Vec<Option<Timestamp>>,
     /// Messages that may be delivered or processed again, because a fault affected them.
     excused: Vec<bool>,
+    /// Messages of batches that the function did not accept.
+    halved: Vec<bool>,
     /// Pending events, in the order in which they were scheduled.
     events: Vec<Pending>,
     instance: Option<Instance>,
@@ -141,6 +143,7 @@ impl World {
             policy_changed: false,
             function: Function::new(function, plan.settings.function_timeout, n_messages),
             excused: vec![excused; n_messages],
+            halved: vec![false; n_messages],
             events: vec![start],
             instance: None,
             slot_waits: false,

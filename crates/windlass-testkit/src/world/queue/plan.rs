@@ -91,8 +91,12 @@ pub(super) struct FunctionPlan {
     pub(super) not_reached: u64,
     /// It has processed the batch although it reports a failure.
     pub(super) done_anyway: u64,
+    /// Messages of the largest batch that it accepts.
+    pub(super) max_messages: Option<usize>,
     /// Messages that fail their batch, and how many times.
     pub(super) poison: Vec<(usize, u32)>,
+    /// They end the function behind a gateway, which answers that it is not reached.
+    pub(super) has_gateway: bool,
     /// Periods in which every invocation has this outcome.
     pub(super) outages: Vec<(Timestamp, Timestamp, Outcome)>,
 }
@@ -118,7 +122,9 @@ impl Plan {
                 not_reached: rng.pick(&[0, 0, 50, 400]),
                 done_anyway: rng.pick(&[0, 0, 300]),
                 poison: poison(rng, messages.len()),
+                has_gateway: rng.per_mille(300),
                 outages: outages(rng, faults_end),
+                max_messages: rng.pick(&[None, None, Some(1), Some(3)]),
             },
             concurrency,
             slot_latency: slot_latency(rng),
