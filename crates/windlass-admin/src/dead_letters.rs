@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{delete, get};
 use axum::{Json, Router};
 use http::header::CONTENT_TYPE;
 use serde::Serialize;
@@ -67,12 +67,17 @@ struct Deleted {
 
 pub(crate) fn routes() -> Router<Arc<ServerState>> {
     Router::new()
-        .route("/windlass/v1/dead-letters", get(list).delete(delete_many))
+        .route("/windlass/v1/dead-letters", get(list))
         .route(
             "/windlass/v1/dead-letters/{id}",
             get(show).delete(delete_one),
         )
         .route("/windlass/v1/dead-letters/{id}/payload", get(payload))
+}
+
+/// A million letters take longer than other requests.
+pub(crate) fn job_routes() -> Router<Arc<ServerState>> {
+    Router::new().route("/windlass/v1/dead-letters", delete(delete_many))
 }
 
 async fn list(State(state): State<Arc<ServerState>>, query: Query) -> Result<Response, Refusal> {
@@ -127,7 +132,7 @@ async fn delete_one(
     let letter = find(&state, &id).await?;
     let asked = json!({"id": id});
     let selection = DeadLetterSelection::One(letter.id);
-    match delete(&state, &caller, selection, letter.mapping.as_ref(), asked).await? {
+    match delete_selected(&state, &caller, selection, letter.mapping.as_ref(), asked).await? {
         0 => Err(not_found(&id)),
         deleted => Ok(Json(json!({"deleted": deleted}))),
     }
@@ -138,6 +143,7 @@ async fn delete_many(
     caller: Caller,
     query: Query,
 ) -> Result<Json<Value>, Refusal> {
+    state.accept_job()?;
     let query = query.with(&["mapping", "all"])?;
     let mapping = query.mapping("mapping")?;
     let all = match query.get("all") {
@@ -157,13 +163,13 @@ async fn delete_many(
             ));
         }
     };
-    let deleted = delete(&state, &caller, selection, mapping.as_ref(), asked).await?;
+    let deleted = delete_selected(&state, &caller, selection, mapping.as_ref(), asked).await?;
     Ok(Json(json!({"deleted": deleted})))
 }
 
 /// Deletes the letters in several transactions, whose line of the history grows. Returns how many they
 /// were.
-async fn delete(
+async fn delete_selected(
     state: &ServerState,
     caller: &Caller,
     selection: DeadLetterSelection,
@@ -185,13 +191,17 @@ async fn delete(
                 if n_deleted < DELETION_BATCH {
                     return Ok(total);
                 }
+                state.accept_job().map_err(|refusal| {
+                    refusal.and_done(&format!("{total} letters were deleted"))
+                })?;
             }
             Deletion::BeingRedriven => {
                 let text = "a letter is being redriven; repeat the request when that has ended";
-                return Err(Refusal::conflict(match total {
-                    0 => text.to_owned(),
-                    _ => format!("{text}; {total} others were deleted"),
-                }));
+                let refusal = Refusal::conflict(text);
+                return Err(match total {
+                    0 => refusal,
+                    _ => refusal.and_done(&format!("{total} others were deleted")),
+                });
             }
         }
     }

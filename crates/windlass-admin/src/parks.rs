@@ -169,6 +169,8 @@ async fn write(
             control.wake();
             return answer();
         }
+        // It may have been deleted.
+        mapping_of_path(control, row.id.as_str()).await?;
     }
     Err(Refusal::conflict(
         "other callers keep changing the parks of the mapping; repeat the request",

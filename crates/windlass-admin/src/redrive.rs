@@ -71,8 +71,10 @@ async fn redrive(
     check(&request)?;
     let time = state.control.clock().wall();
     let line = line(time, &caller.name, What::Redrive, None);
-    let reports = state.redriver.start(request, line)?;
-    Ok(respond_in_lines(reports, shown, ()))
+    let mut reports = state.redriver.start(request, line)?;
+    Ok(respond_in_lines(move |context| {
+        reports.poll_recv(context).map(|report| report.map(shown))
+    }))
 }
 
 async fn redrive_letters(
@@ -118,6 +120,9 @@ async fn letters(state: &ServerState, body: &mut Members) -> Result<Letters, Ref
     let ids = body.optional::<Vec<String>>("ids")?;
     let mapping = body.optional::<String>("mapping")?;
     match (ids, mapping, body.flag("all")?) {
+        (Some(ids), None, false) if ids.is_empty() => {
+            Err(Refusal::invalid("ids", "there is no id"))
+        }
         (Some(ids), None, false) => {
             let mut known = Vec::with_capacity(ids.len());
             for text in ids {

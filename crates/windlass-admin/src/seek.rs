@@ -58,7 +58,14 @@ async fn seek(
         ..history::line(now, &caller.name, What::Seek, Some(&row.id))
     };
     let moved = control.operator().seek(&row, &seek, line).await;
-    let moved = moved.map_err(|error| Refusal::of_operation(error, "to.sequence_number"))?;
+    let moved = match moved {
+        Ok(moved) => moved,
+        Err(error) => {
+            // It may have been deleted.
+            mapping_of_path(control, row.id.as_str()).await?;
+            return Err(Refusal::of_operation(error, "to.sequence_number"));
+        }
+    };
     if !seek.is_dry_run {
         let (uuid, n_shards, to) = (&row.id, moved.len(), &seek.to);
         tracing::info!(%uuid, n_shards, %to, "checkpoints moved");

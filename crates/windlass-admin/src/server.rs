@@ -202,6 +202,7 @@ fn router(state: Arc<ServerState>) -> Router {
         .merge(seek::job_routes())
         .merge(skip::job_routes())
         .merge(redrive::job_routes())
+        .merge(dead_letters::job_routes())
         .merge(config_mappings::job_routes())
         .merge(replays::job_routes())
         .fallback(unknown)

@@ -50,15 +50,28 @@ async fn skip(
         ..line.clone()
     };
     let result = control.operator().skip(&row, skip, line).await;
-    let result = result.map_err(|error| Refusal::of_operation(error, "through"))?;
+    let result = match result {
+        Ok(result) => result,
+        Err(error) => {
+            // It may have been deleted.
+            mapping_of_path(control, row.id.as_str()).await?;
+            return Err(Refusal::of_operation(error, "through"));
+        }
+    };
     let (uuid, shard) = (&row.id, &result.shard);
     let (skipped, discarded) = (result.skipped, result.discarded);
     tracing::info!(%uuid, %shard, skipped, discarded, "records skipped");
+    let reason = result.unreadable.map(|reason| {
+        format!(
+            "the next record has no number that can be read ({reason}); 'windlass seek' passes it by time"
+        )
+    });
     Ok(Json(json!({"shards": [{
         "shard_id": result.shard.as_str(),
         "from": CheckpointReport::from(&result.from),
         "to": CheckpointReport::from(&result.to),
         "skipped": result.skipped,
+        "reason": reason,
     }]})))
 }
 

@@ -188,6 +188,29 @@ impl Client {
         }
     }
 
+    /// Shows such a list page by page: a page is not empty unless it is the only one, and the last is
+    /// told so. It ends when nobody reads it.
+    pub(crate) async fn show_pages(
+        &self,
+        path: &str,
+        query: &[(&str, &str)],
+        member: &str,
+        mut show: impl FnMut(&[Value], bool) -> anyhow::Result<bool>,
+    ) -> anyhow::Result<()> {
+        let mut page = self.page(path, query, member, None).await?;
+        loop {
+            let next = match page.1.as_deref() {
+                Some(marker) => self.page(path, query, member, Some(marker)).await?,
+                None => (Vec::new(), None),
+            };
+            let is_last = next.0.is_empty();
+            if !show(&page.0, is_last)? || is_last {
+                return Ok(());
+            }
+            page = next;
+        }
+    }
+
     /// One page of such a list, and the marker of the next.
     pub(crate) async fn page(
         &self,

@@ -1,6 +1,7 @@
 //! `windlass history`: who changed what, and when.
 
 use clap::Args;
+use serde_json::Value;
 
 use crate::cli::{ClientArgs, OutputFormat};
 use crate::client::Client;
@@ -27,11 +28,17 @@ pub(crate) async fn run(args: &HistoryArgs, credentials: Credentials) -> anyhow:
         None => None,
     };
     query.extend(uuid.as_deref().map(|uuid| ("mapping", uuid)));
-    let lines = client.items(HISTORY_PATH, &query, "history").await?;
-    let reports = match args.client.output {
+    let format = args.client.output;
+    let reports = match format {
         // For the names of the mappings.
         OutputFormat::Table => client.statuses().await?,
         OutputFormat::Json | OutputFormat::Yaml => Vec::new(),
     };
-    output::history(args.client.output, &lines, &reports)
+    let mut table = output::HistoryTable::new(&reports);
+    let table = |lines: &[Value], width| table.page(lines, width);
+    let mut list = output::List::new(format, "no history", table);
+    let show = |lines: &[Value], is_last| list.show(lines, is_last);
+    client
+        .show_pages(HISTORY_PATH, &query, "history", show)
+        .await
 }

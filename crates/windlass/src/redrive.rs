@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 
-use anyhow::bail;
+use anyhow::Context;
 use clap::Args;
 use serde_json::{Value, json};
 use windlass_core::arn::{SourceArn, SourceKind};
@@ -69,32 +69,40 @@ struct Summary {
 /// The file cannot be read, or the daemon refuses.
 pub(crate) async fn run(args: RedriveArgs, credentials: Credentials) -> anyhow::Result<ExitCode> {
     let client = Client::new(&args.client.endpoint, credentials);
-    let format = args.client.output;
     let mut summary = Summary::default();
+    // What was redriven is shown also if the daemon is lost then.
+    let ended = redrive(&client, &args, &mut summary).await;
+    if ended.is_ok() || !summary.is_empty() {
+        summary.print(args.client.output)?;
+    }
+    ended?;
+    Ok(match summary.kept {
+        0 => ExitCode::SUCCESS,
+        _ => ExitCode::FAILURE,
+    })
+}
+
+async fn redrive(client: &Client, args: &RedriveArgs, summary: &mut Summary) -> anyhow::Result<()> {
+    let format = args.client.output;
     if is_remote(&args.from)? {
         let body = args.body("from", args.from.clone().into());
         let lines = client.call_job(PATH, &body, |line| summary.add(line, format));
         lines.await?;
     } else {
         args.check_file()?;
-        for piece in pieces(read(&args.from, &mut summary, format)?) {
+        let pieces = pieces(read(&args.from, summary, format)?);
+        let mut n_left: usize = pieces.iter().map(Vec::len).sum();
+        for piece in pieces {
             let n_documents = piece.len();
             let body = args.body("documents", piece.into());
             let lines = client.call_job(PATH, &body, |line| summary.add(line, format));
-            let n_lines = lines.await?;
-            if n_lines < n_documents {
-                bail!(
-                    "the daemon has stopped: {} of {n_documents} documents were not tried",
-                    n_documents - n_lines
-                );
-            }
+            lines
+                .await
+                .with_context(|| format!("the last {n_left} documents were not all tried"))?;
+            n_left -= n_documents;
         }
     }
-    summary.print(format)?;
-    Ok(match summary.kept {
-        0 => ExitCode::SUCCESS,
-        _ => ExitCode::FAILURE,
-    })
+    Ok(())
 }
 
 impl RedriveArgs {
@@ -208,6 +216,10 @@ fn pieces(documents: Vec<Value>) -> Vec<Vec<Value>> {
 }
 
 impl Summary {
+    const fn is_empty(&self) -> bool {
+        self.redriven == 0 && self.kept == 0
+    }
+
     /// A line of an answer: for people it is printed as it arrives.
     fn add(&mut self, line: Value, format: OutputFormat) -> anyhow::Result<()> {
         if let Some(seconds) = line["waits_seconds"].as_f64() {

@@ -61,6 +61,9 @@ fn summary(answer: &Value, asked: Option<u64>) -> String {
         1 => "1 record",
         _ => &format!("{skipped} records"),
     };
+    if let Some(reason) = shard["reason"].as_str() {
+        return format!("{records} of shard {id} skipped, and no more than these: {reason}");
+    }
     match asked {
         Some(asked) if skipped < asked => {
             format!("{records} of shard {id} skipped; it has no more than these")
@@ -82,5 +85,13 @@ mod tests {
             summary(&answer(1), Some(3)),
             "1 record of shard a skipped; it has no more than these"
         );
+        let mut unreadable = answer(1);
+        unreadable["shards"][0]["reason"] = json!("the next record cannot be read");
+        for asked in [Some(3), None] {
+            assert_eq!(
+                summary(&unreadable, asked),
+                "1 record of shard a skipped, and no more than these: the next record cannot be read"
+            );
+        }
     }
 }

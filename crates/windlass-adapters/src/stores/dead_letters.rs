@@ -118,6 +118,11 @@ fn make_room(
     letters: &[CompressedLetter],
     limit: DeadLetterLimit,
 ) -> rusqlite::Result<Option<Vec<(String, u64)>>> {
+    let needed: u64 = letters.iter().map(|it| it.letter.bytes).sum();
+    if limit.maximum_size < needed {
+        // However many are dropped; and looking for them takes as long as they are many.
+        return Ok(None);
+    }
     let is_new = |id: &str| letters.iter().any(|it| it.letter.id.to_string() == id);
     let mut total = totals(db)?.bytes;
     let mut size = db.prepare_cached("SELECT bytes FROM dead_letters WHERE id = ?1")?;

@@ -114,20 +114,33 @@ fn set_parks(
     if !exists.exists([mapping.as_str()])? || parks(tx, mapping)? != *seen {
         return Ok(Swap::Conflict);
     }
-    tx.prepare_cached("DELETE FROM parks WHERE mapping = ?1")?
-        .execute([mapping.as_str()])?;
+    let (seen, new) = (park_rows(seen), park_rows(new));
+    let mut delete = tx.prepare_cached("DELETE FROM parks WHERE mapping = ?1 AND shard = ?2")?;
+    for (shard, park) in &seen {
+        if new.get(shard) != Some(park) {
+            delete.execute([mapping.as_str(), *shard])?;
+        }
+    }
     let mut insert = tx.prepare_cached(
         "INSERT INTO parks (mapping, shard, since, reason) VALUES (?1, ?2, ?3, ?4)",
     )?;
-    let shards = new.shards.iter();
-    let shards = shards.map(|(shard, park)| (shard.as_str(), park.as_ref()));
-    let whole = new.whole.as_ref().map(|park| ("", Some(park)));
-    for (shard, park) in shards.chain(whole) {
+    for (shard, park) in &new {
+        if seen.get(shard) == Some(park) {
+            continue;
+        }
         let since = park.map(|park| integer(park.since.as_millis()));
         let reason = park.and_then(|park| park.reason.as_deref());
         insert.execute(params![mapping.as_str(), shard, since, reason])?;
     }
     Ok(Swap::Done)
+}
+
+/// The rows of parks, by their shards.
+fn park_rows(parks: &Parks) -> BTreeMap<&str, Option<&Park>> {
+    let shards = parks.shards.iter();
+    let shards = shards.map(|(shard, park)| (shard.as_str(), park.as_ref()));
+    let whole = parks.whole.as_ref().map(|park| ("", Some(park)));
+    shards.chain(whole).collect()
 }
 
 fn seek(tx: &Transaction<'_>, write: &SeekWrite) -> rusqlite::Result<Swap> {

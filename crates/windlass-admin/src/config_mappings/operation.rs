@@ -4,7 +4,6 @@
 //! a line for each mapping as it is dealt with.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::convert;
 use std::sync::Arc;
 
 use axum::Router;
@@ -45,7 +44,7 @@ async fn apply(
     let mappings = parse(&state.control, body.required("mappings")?)?;
     let (prune, dry_run) = (body.flag("prune")?, body.flag("dry_run")?);
     let steps = plan(&state.control, mappings, prune).await?;
-    let (lines, receiver) = mpsc::channel(MAX_WRITES);
+    let (lines, mut receiver) = mpsc::channel(MAX_WRITES);
     let mut job = JoinSet::new();
     job.spawn(async move {
         match dry_run {
@@ -60,7 +59,10 @@ async fn apply(
             false => carry_out(state, steps, caller.name, lines).await,
         }
     });
-    Ok(respond_in_lines(receiver, convert::identity, job))
+    Ok(respond_in_lines(move |context| {
+        let _job = &job;
+        receiver.poll_recv(context)
+    }))
 }
 
 /// What becomes of one mapping.

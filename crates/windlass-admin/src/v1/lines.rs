@@ -1,54 +1,24 @@
 //! Answers with a line of JSON for each thing that a job has dealt with, as it goes.
 
 use std::convert::Infallible;
-use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
+use futures::{StreamExt as _, stream};
 use http::header;
-use hyper::body::Frame;
 use serde_json::Value;
-use tokio::sync::mpsc;
 
-/// The body. The job is dropped with it, as it is when the caller has left.
-struct Lines<T, J> {
-    reports: mpsc::Receiver<T>,
-    shown: fn(T) -> Value,
-    _job: J,
-}
-
-/// The answer of a job: every report that it sends becomes a line.
-pub(crate) fn respond_in_lines<T, J>(
-    reports: mpsc::Receiver<T>,
-    shown: fn(T) -> Value,
-    job: J,
-) -> Response
-where
-    T: Send + 'static,
-    J: Send + Unpin + 'static,
-{
-    let lines = Body::new(Lines {
-        reports,
-        shown,
-        _job: job,
+/// The answer of a job: what `poll_next` returns becomes a line. The job is dropped with it, as it is
+/// when the caller has left.
+pub(crate) fn respond_in_lines(
+    poll_next: impl FnMut(&mut Context<'_>) -> Poll<Option<Value>> + Send + 'static,
+) -> Response {
+    let lines = stream::poll_fn(poll_next).map(|value| {
+        let line = format!("{value}\n");
+        Ok::<_, Infallible>(Bytes::from(line))
     });
-    ([(header::CONTENT_TYPE, "application/x-ndjson")], lines).into_response()
-}
-
-impl<T, J: Unpin> hyper::body::Body for Lines<T, J> {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        let report = self.reports.poll_recv(context);
-        report.map(|report| {
-            let line = format!("{}\n", (self.shown)(report?));
-            Some(Ok(Frame::data(line.into())))
-        })
-    }
+    let body = Body::from_stream(lines);
+    ([(header::CONTENT_TYPE, "application/x-ndjson")], body).into_response()
 }

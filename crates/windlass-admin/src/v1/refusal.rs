@@ -10,7 +10,7 @@ use windlass_engine::supervisor::OperationError;
 use crate::errors::{ApiError, Code};
 
 /// `{"error": {"type", "message", "field"}}`, with the type in `x-amzn-errortype` as well. It has
-/// changed nothing.
+/// changed nothing, unless it says so.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Refusal {
     code: Code,
@@ -89,6 +89,13 @@ impl Refusal {
     #[must_use]
     pub(crate) fn of_field(mut self, field: impl Into<String>) -> Self {
         self.field = Some(field.into());
+        self
+    }
+
+    /// Adds what was done before.
+    #[must_use]
+    pub(crate) fn and_done(mut self, done: &str) -> Self {
+        self.message = format!("{}; {done}", self.message);
         self
     }
 

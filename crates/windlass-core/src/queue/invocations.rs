@@ -19,8 +19,8 @@ use crate::outcome::{Fault, ItemFailures, Outcome};
 use crate::retry::Jitter;
 use crate::time::Timestamp;
 
-/// After so many attempts in a row that did not reach the function, another message is received if
-/// none is held: some 15 s, with the pauses between them.
+/// Attempts in a row that did not reach the function after which another message is received, if none is
+/// held: about 15 s, with the pauses between them.
 const MIN_UNREACHED: u32 = 5;
 
 #[derive(Debug)]
@@ -178,7 +178,7 @@ impl Invocations {
     }
 
     /// Starts the first of the batches that wait. While the function cannot be reached they take
-    /// turns, and a new batch, if there `is_new`, has the last one: then this is `None`.
+    /// turns, and a new batch, if there is one (`is_new`), has the last turn: then this is `None`.
     pub(super) fn retry(
         &mut self,
         is_new: bool,

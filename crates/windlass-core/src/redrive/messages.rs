@@ -46,6 +46,7 @@ pub enum MessageRecipient {
 pub struct MessageRun {
     recipient: MessageRecipient,
     is_dry: bool,
+    reports_item_failures: bool,
     kind: Option<Kind>,
     seen: BTreeSet<MessageId>,
     /// Groups with a message that stays.
@@ -102,10 +103,12 @@ pub enum MessageCommand {
 }
 
 impl MessageRun {
-    pub fn new(recipient: MessageRecipient, is_dry: bool) -> Self {
+    /// `reports_item_failures`: see [`judge`].
+    pub fn new(recipient: MessageRecipient, is_dry: bool, reports_item_failures: bool) -> Self {
         Self {
             recipient,
             is_dry,
+            reports_item_failures,
             kind: None,
             seen: BTreeSet::new(),
             blocked: BTreeSet::new(),
@@ -160,7 +163,8 @@ impl MessageRun {
     }
 
     pub fn handle_outcome(&mut self, outcome: &Outcome) {
-        let end = match self.throttled.decide(judge(outcome, false)) {
+        let verdict = judge(outcome, self.reports_item_failures);
+        let end = match self.throttled.decide(verdict) {
             Decision::Repeat(wait) => {
                 self.commands.push_back(MessageCommand::Repeat(wait));
                 return;
@@ -228,9 +232,8 @@ impl MessageRun {
         }
         match (self.kind, document) {
             (Some(Kind::Messages), Ok(_)) => {
-                let reason = "it is an on-failure document among other messages, which the function \
-                              does not expect: redrive it from a queue or a file that has documents \
-                              only";
+                let reason = "it is an on-failure document, and this run sends the other messages; run \
+                              it again when they are gone, to send the records of documents";
                 self.keep(id, group, reason.to_owned());
             }
             (Some(Kind::Documents) | None, Ok(document)) => {
@@ -238,7 +241,18 @@ impl MessageRun {
                 let document = document.clone();
                 self.commands.push_back(MessageCommand::Take(id, document));
             }
-            (Some(Kind::Documents) | None, Err(reason)) => self.keep(id, group, reason.clone()),
+            (Some(Kind::Documents) | None, Err(reason)) => {
+                let reason = match self.recipient {
+                    MessageRecipient::Function => format!(
+                        "{reason}; this run sends the records of documents: run it again when they are \
+                         gone, to send other messages"
+                    ),
+                    MessageRecipient::OfDocuments | MessageRecipient::Queue { .. } => {
+                        reason.clone()
+                    }
+                };
+                self.keep(id, group, reason);
+            }
             (Some(Kind::Messages), Err(_)) => self.pass_on(next, now),
         }
     }

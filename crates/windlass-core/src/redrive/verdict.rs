@@ -46,8 +46,8 @@ pub enum ItemEnd {
     Unsent(Option<String>),
 }
 
-/// `reports_item_failures`: whether the mapping asks for the items that failed; then an answer that
-/// cannot be read for them is a failure as well.
+/// `reports_item_failures`: whether the mapping asks for the items that failed, or another mapping of the
+/// function; then an answer that cannot be read for them is a failure as well.
 pub fn judge(outcome: &Outcome, reports_item_failures: bool) -> Verdict {
     let of_failures = |failures: &ItemFailures| match failures {
         ItemFailures::Items(items) => {
@@ -92,14 +92,14 @@ pub fn judge(outcome: &Outcome, reports_item_failures: bool) -> Verdict {
     }
 }
 
-/// Which messages of a batch failed, by their indexes, when the function was reached: those that its
-/// answer names, or all. `ids` are those of the batch.
+/// Which messages of a batch failed, by their indexes, when it was not a success: those that the answer
+/// of the function names, or all. `ids` are those of the batch.
 pub fn failed_messages(outcome: &Outcome, ids: &[&str]) -> Vec<usize> {
     let all = || (0..ids.len()).collect();
     match outcome {
         Outcome::Success => Vec::new(),
         Outcome::ItemFailures { failures, .. } => match failures {
-            ItemFailures::Malformed => Vec::new(),
+            ItemFailures::Malformed => all(),
             ItemFailures::Items(_) => failures.indexes(ids.iter().copied()).unwrap_or_else(all),
         },
         Outcome::FunctionError { .. } | Outcome::NotInvoked { .. } | Outcome::Windowed(_) => all(),
@@ -232,7 +232,7 @@ mod tests {
         let ids = ["a", "b", "c"];
         for (outcome, failed) in [
             (Outcome::Success, vec![]),
-            (items(ItemFailures::Malformed), vec![]),
+            (items(ItemFailures::Malformed), vec![0, 1, 2]),
             (items(ItemFailures::of_ids(["b"])), vec![1]),
             (items(ItemFailures::of_ids(["d"])), vec![0, 1, 2]),
             (Outcome::function_error(500, "HTTP 500"), vec![0, 1, 2]),

@@ -38,7 +38,7 @@ pub(super) async fn redrive(run: &mut Run<'_>, bucket: &str, prefix: &str) -> Re
                             reason: Some(format!("object {key}: {reason}")),
                             ..RedriveReport::default()
                         };
-                        run.report(report, key).await?;
+                        run.report(report).await?;
                     }
                 }
             }

@@ -22,7 +22,7 @@ use windlass_core::validate;
 use super::call::Call;
 use super::held::{HeldMessages, NOT_DELETED};
 use super::run::{RedriveReport, Run};
-use super::{Caller, Ended, records};
+use super::{Caller, Ended, asks_for_failures, records};
 use crate::backoff::RetryDelay;
 use crate::memory::Reservation;
 use crate::ports::{DocumentBucket, PortError, StreamReader, Target, chain, log_fault};
@@ -227,6 +227,9 @@ impl<'r, 'a> Documents<'r, 'a> {
         prepared: Option<Prepared>,
     ) -> Result<bool, Ended> {
         let redriven = end == ItemEnd::Redriven;
+        if redriven {
+            self.run.record(&id_of(&entry.document)).await;
+        }
         let reason = match end {
             ItemEnd::Redriven => None,
             ItemEnd::Failed(reason) | ItemEnd::NotReached(reason) => Some(reason),
@@ -247,7 +250,7 @@ impl<'r, 'a> Documents<'r, 'a> {
         if !is_done {
             report.reason = Some(NOT_DELETED.to_owned());
         }
-        self.run.report(report, &id_of(&entry.document)).await?;
+        self.run.report(report).await?;
         Ok(is_done)
     }
 
@@ -310,7 +313,8 @@ impl<'r, 'a> Documents<'r, 'a> {
         let (invoker, caller) = (&self.run.invoker, self.run.caller);
         let outcome = invoker.attempt(function, target, call, caller).await?;
         let mapping = mapping.as_ref();
-        let reports = mapping.is_some_and(|mapping| mapping.reports_item_failures);
+        let reports = mapping.is_some_and(|mapping| mapping.reports_item_failures)
+            || asks_for_failures(&self.rows, function);
         Ok(judge(&outcome, reports))
     }
 

@@ -3,7 +3,7 @@
 //!
 //! All letters are claimed before the first is sent, so that another redrive sends none of them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use futures::stream::{FuturesUnordered, StreamExt as _};
@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use windlass_core::arn::Arn;
 use windlass_core::event::Event;
 use windlass_core::ids::ShardId;
-use windlass_core::mapping::MappingId;
+use windlass_core::mapping::{MappingId, MappingRow};
 use windlass_core::outcome::Swap;
 use windlass_core::redrive::{
     EventShape, ItemEnd, LetterPlace, RedriveRun, RunCommand, RunCounts, Verdict, judge, lanes,
@@ -22,7 +22,7 @@ use windlass_core::validate;
 use super::call::{ACCOUNT, Call, Invoker};
 use super::run::Redriver;
 use super::trail::Trail;
-use super::{Caller, Ended, NotStarted};
+use super::{Caller, Ended, NotStarted, asks_for_failures};
 use crate::claims::Claims;
 use crate::ports::{DeadLetter, DeadLetterFilter, DeadLetterId, HistoryLine, PortError, chain};
 
@@ -160,15 +160,12 @@ impl LettersRun<'_> {
 
     /// Claims the letters that nobody else redrives, and returns where their records were.
     async fn claim(&mut self) -> Result<Vec<LetterPlace>, PortError> {
-        let rows = self.redriver.store.mappings().await?;
-        let rows = rows.iter().filter_map(|row| validate::mapping(row).ok());
-        let rows = rows.filter(|mapping| mapping.reports_item_failures);
-        let reporting: BTreeSet<_> = rows.map(|mapping| mapping.id).collect();
+        let mut reporting = Reporting::new(self.redriver.store.mappings().await?);
         let mut places = Places::default();
         let filter = match &self.request.letters {
             Letters::Ids(ids) => {
                 for ids in ids.chunks(PAGE) {
-                    self.claim_page(ids, &reporting, &mut places).await?;
+                    self.claim_page(ids, &mut reporting, &mut places).await?;
                 }
                 return Ok(places.all);
             }
@@ -185,7 +182,7 @@ impl LettersRun<'_> {
             let Some(last) = page.last() else { break };
             after = Some(last.marker());
             let ids: Vec<_> = page.iter().map(|letter| letter.id).collect();
-            self.claim_page(&ids, &reporting, &mut places).await?;
+            self.claim_page(&ids, &mut reporting, &mut places).await?;
         }
         Ok(places.all)
     }
@@ -193,19 +190,19 @@ impl LettersRun<'_> {
     async fn claim_page(
         &mut self,
         ids: &[DeadLetterId],
-        reporting: &BTreeSet<MappingId>,
+        reporting: &mut Reporting,
         places: &mut Places,
     ) -> Result<(), PortError> {
         for letter in self.claims.add(ids).await? {
             let function = self.request.function.as_ref();
             let function = function.unwrap_or(&letter.function_arn);
-            self.functions.push(places.interned(function));
-            let mapping = letter.mapping.as_ref();
+            let function = places.interned(function);
             self.letters.push(Letter {
                 id: letter.id,
                 bytes: letter.bytes,
-                reports_item_failures: mapping.is_some_and(|mapping| reporting.contains(mapping)),
+                reports_item_failures: reporting.has(letter.mapping.as_ref(), &function),
             });
+            self.functions.push(function);
             places.add(letter);
         }
         Ok(())
@@ -313,6 +310,33 @@ impl LettersRun<'_> {
             }
         }
         true
+    }
+}
+
+/// Whose answers say which items failed.
+struct Reporting {
+    rows: Vec<MappingRow>,
+    mappings: BTreeSet<MappingId>,
+    /// What is known already.
+    functions: BTreeMap<Arn, bool>,
+}
+
+impl Reporting {
+    fn new(rows: Vec<MappingRow>) -> Self {
+        let mappings = rows.iter().filter_map(|row| validate::mapping(row).ok());
+        let mappings = mappings.filter(|mapping| mapping.reports_item_failures);
+        Self {
+            mappings: mappings.map(|mapping| mapping.id).collect(),
+            rows,
+            functions: BTreeMap::new(),
+        }
+    }
+
+    /// Of a letter of a mapping that is sent to a function.
+    fn has(&mut self, mapping: Option<&MappingId>, function: &Arn) -> bool {
+        let of_mapping = mapping.is_some_and(|mapping| self.mappings.contains(mapping));
+        let of_function = self.functions.entry(function.clone());
+        of_mapping || *of_function.or_insert_with(|| asks_for_failures(&self.rows, function))
     }
 }
 

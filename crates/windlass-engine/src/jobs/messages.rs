@@ -11,11 +11,11 @@ use windlass_core::message::Message;
 use windlass_core::redrive::{MessageCommand, MessageRecipient, MessageRun};
 use windlass_core::time::Timestamp;
 
-use super::Ended;
 use super::call::{ACCOUNT, Call};
 use super::documents::{Documents, Entry, Origin, repeat};
 use super::held::{HeldMessages, NOT_DELETED, VISIBILITY};
 use super::run::{RedriveReport, Run};
+use super::{Ended, asks_for_failures};
 use crate::memory::{Backpressure, ResponseGrant};
 use crate::ports::{QueueReader, QueueSender, Target, chain};
 
@@ -66,6 +66,16 @@ pub(super) async fn redrive(run: &mut Run<'_>, arn: &Arn) -> Result<(), Ended> {
         Ok(queue) => queue,
         Err(error) => return run.refuse(chain(&error)).await,
     };
+    let reports_item_failures = match &run.request.function {
+        Some(function) => {
+            let rows = run.caller.unless_ended(run.redriver.store.mappings());
+            match rows.await? {
+                Ok(rows) => asks_for_failures(&rows, function),
+                Err(error) => return run.refuse(chain(&error)).await,
+            }
+        }
+        None => false,
+    };
     let (kind, recipient) = match recipient(run, arn).await? {
         Ok(recipient) => recipient,
         Err(reason) => return run.refuse(reason).await,
@@ -79,7 +89,7 @@ pub(super) async fn redrive(run: &mut Run<'_>, arn: &Arn) -> Result<(), Ended> {
         call: None,
         documents: Vec::new(),
     };
-    let messages = MessageRun::new(kind, run.request.dry_run);
+    let messages = MessageRun::new(kind, run.request.dry_run, reports_item_failures);
     let result = tokio::select! {
         result = receiver.run(run, messages) => result,
         never = held.keep_invisible() => match never {},
@@ -162,11 +172,10 @@ impl Receiver {
                 MessageCommand::Delete(id) => self.delete(run, &id).await?,
                 MessageCommand::Keep(id, reason) => {
                     self.held.give_back(&id).await;
-                    run.report(of_message(&id, Some(reason)), id.as_str())
-                        .await?;
+                    run.report(of_message(&id, Some(reason))).await?;
                 }
                 MessageCommand::Show(id) => {
-                    run.report(of_message(&id, None), id.as_str()).await?;
+                    run.report(of_message(&id, None)).await?;
                 }
                 MessageCommand::Stop(reason) => run.refuse(reason).await?,
             }
@@ -222,13 +231,14 @@ impl Receiver {
     }
 
     async fn delete(&self, run: &mut Run<'_>, id: &MessageId) -> Result<(), Ended> {
+        run.record(id.as_str()).await;
         let is_deleted = self.held.delete(id).await;
         let report = RedriveReport {
             redriven: true,
             reason: (!is_deleted).then(|| NOT_DELETED.to_owned()),
             ..of_message(id, None)
         };
-        run.report(report, id.as_str()).await
+        run.report(report).await
     }
 }
 

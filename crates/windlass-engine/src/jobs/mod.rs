@@ -19,7 +19,7 @@ mod trail;
 pub(crate) use call::ACCOUNT;
 pub use dry_run::{DryRuns, ShardTotals};
 pub use letters::{Letters, LettersRequest, LettersResult};
-pub use run::{RedriveReport, RedriveRequest, RedriveSource, Redriver};
+pub use run::{RedriveReport, RedriveReports, RedriveRequest, RedriveSource, Redriver};
 
 use std::sync::{Arc, Mutex};
 
@@ -27,6 +27,10 @@ use futures::future::BoxFuture;
 use thiserror::Error;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
+use windlass_core::arn::Arn;
+use windlass_core::mapping::MappingRow;
+use windlass_core::redrive::same_function;
+use windlass_core::validate;
 
 /// Jobs at a time.
 const MAX_JOBS: usize = 64;
@@ -35,6 +39,16 @@ const MAX_JOBS: usize = 64;
 const MAX_UNREAD: usize = 64;
 
 type Job = BoxFuture<'static, ()>;
+
+/// Whether a mapping of the function asks it for the items that failed: then its answers to a redrive
+/// say so as well.
+fn asks_for_failures(rows: &[MappingRow], function: &Arn) -> bool {
+    let mut rows = rows.iter();
+    rows.any(|row| {
+        same_function(&row.function_arn, function)
+            && validate::mapping(row).is_ok_and(|mapping| mapping.reports_item_failures)
+    })
+}
 
 /// Starts jobs. Cheap to clone.
 #[derive(Clone, Debug)]

@@ -1,20 +1,20 @@
 //! The redrive of on-failure documents and of dead-letter queues.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use tokio::sync::mpsc;
 use windlass_core::redrive::FailureDocument;
 
 use super::call::Invoker;
 use super::documents::{Documents, Entry, Origin};
-use super::run::{RedriveReport, RedriveRequest, RedriveSource, Redriver, Run};
+use super::run::{RedriveReport, RedriveReports, RedriveRequest, RedriveSource, Redriver, Run};
 use super::trail::Trail;
 use super::{Ended, NotStarted, bucket, messages};
 use crate::ports::HistoryLine;
 
 impl Redriver {
-    /// Starts a redrive. Reports arrive in order, one for each document; the redrive ends when they
-    /// are dropped. `line` becomes its line in the history.
+    /// Starts a redrive, which ends when its reports are dropped. `line` becomes its line in the history.
     ///
     /// # Errors
     /// See [`NotStarted`].
@@ -22,9 +22,11 @@ impl Redriver {
         &self,
         request: RedriveRequest,
         line: HistoryLine,
-    ) -> Result<mpsc::Receiver<RedriveReport>, NotStarted> {
+    ) -> Result<RedriveReports, NotStarted> {
         let redriver = self.clone();
-        self.jobs.start(|caller| async move {
+        let is_over = Arc::new(AtomicBool::new(false));
+        let is_ending = Arc::clone(&is_over);
+        let reports = self.jobs.start(|caller| async move {
             let trail =
                 (!request.dry_run).then(|| Trail::new(&redriver.store, line, request.to_json()));
             let mut run = Run {
@@ -35,13 +37,18 @@ impl Redriver {
                 unreached: BTreeSet::new(),
                 trail,
             };
-            if redrive(&mut run).await == Err(Ended) {
-                tracing::info!("redrive ended early: its caller has left, or the daemon stops");
+            let ended = redrive(&mut run).await;
+            match ended {
+                Ok(()) => is_ending.store(true, Ordering::Relaxed),
+                Err(Ended) => {
+                    tracing::info!("redrive ended early: its caller has left, or the daemon stops");
+                }
             }
             if let Some(trail) = &run.trail {
                 trail.end().await;
             }
-        })
+        })?;
+        Ok(RedriveReports { reports, is_over })
     }
 }
 
@@ -62,7 +69,7 @@ async fn redrive(run: &mut Run<'_>) -> Result<(), Ended> {
                             reason,
                             ..RedriveReport::default()
                         };
-                        run.report(report, "").await?;
+                        run.report(report).await?;
                     }
                 }
             }

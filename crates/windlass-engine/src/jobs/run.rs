@@ -2,10 +2,13 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::{Value, json};
+use tokio::sync::mpsc;
 use windlass_core::arn::Arn;
 use windlass_core::ids::{SequenceNumber, ShardId};
 
@@ -69,6 +72,37 @@ pub struct RedriveReport {
     pub waits: Option<Duration>,
 }
 
+/// Of a redrive that did not come to its end.
+const ENDED_EARLY: &str = "the redrive has ended early: the daemon stops; what is not named here was not \
+                           redriven, and a later redrive sends it";
+
+/// The reports of a redrive as they arrive: one for each document or message, and at the end one that
+/// says so if it has ended early.
+#[derive(Debug)]
+pub struct RedriveReports {
+    pub(super) reports: mpsc::Receiver<RedriveReport>,
+    /// Set before the last report is received.
+    pub(super) is_over: Arc<AtomicBool>,
+}
+
+impl RedriveReports {
+    pub async fn recv(&mut self) -> Option<RedriveReport> {
+        std::future::poll_fn(|context| self.poll_recv(context)).await
+    }
+
+    pub fn poll_recv(&mut self, context: &mut Context<'_>) -> Poll<Option<RedriveReport>> {
+        self.reports.poll_recv(context).map(|report| {
+            report.or_else(|| {
+                let is_over = self.is_over.swap(true, Ordering::Relaxed);
+                (!is_over).then(|| RedriveReport {
+                    reason: Some(ENDED_EARLY.to_owned()),
+                    ..RedriveReport::default()
+                })
+            })
+        })
+    }
+}
+
 /// One redrive.
 pub(super) struct Run<'a> {
     pub(super) redriver: &'a Redriver,
@@ -88,7 +122,7 @@ impl Run<'_> {
             reason: Some(reason),
             ..RedriveReport::default()
         };
-        self.report(report, "").await
+        self.report(report).await
     }
 
     /// Waits, and says for how long.
@@ -104,14 +138,21 @@ impl Run<'_> {
         self.caller.unless_ended(tokio::time::sleep(wait)).await
     }
 
-    /// Reports what has become of a document or message; `id` names it in the history.
-    pub(super) async fn report(&mut self, report: RedriveReport, id: &str) -> Result<(), Ended> {
+    /// Names a document or message in the history that was redriven. Called before it is deleted, which
+    /// no transaction of the store can be: nothing is deleted that the history does not name.
+    pub(super) async fn record(&self, id: &str) {
         if let Some(trail) = &self.trail {
-            if report.redriven {
-                trail.add_success(id).await;
-            } else if report.reason.is_some() {
-                trail.add_failures(1);
-            }
+            trail.add_success(id).await;
+        }
+    }
+
+    /// Reports what has become of a document or message.
+    pub(super) async fn report(&mut self, report: RedriveReport) -> Result<(), Ended> {
+        if let Some(trail) = &self.trail
+            && !report.redriven
+            && report.reason.is_some()
+        {
+            trail.add_failures(1);
         }
         self.caller.report(report).await
     }

@@ -62,8 +62,8 @@ pub struct SkipResult {
     pub skipped: u64,
     /// Of them, those that were dropped.
     pub discarded: u64,
-    /// The shard has no further record.
-    pub has_ended: bool,
+    /// Why not even the number of the next record can be read, if the skip has ended there.
+    pub unreadable: Option<&'static str>,
 }
 
 type SkipCaller = Caller<Result<SkipResult, OperationError>>;
@@ -189,7 +189,7 @@ impl Operator {
                 to: position.clone(),
                 skipped: 0,
                 discarded: 0,
-                has_ended: false,
+                unreadable: None,
             },
             has_changed: false,
             lease,
@@ -338,7 +338,9 @@ impl SkipRun<'_> {
         if let Some(gap) = shard.gap() {
             self.report_gap(gap);
         }
-        self.result.has_ended = end != SkipEnd::Complete;
+        if let SkipEnd::Unreadable(record) = &end {
+            self.result.unreadable = Some(record.reason);
+        }
         match end {
             SkipEnd::Failed(fault) => Err(OperationError::Unread {
                 shard: self.skip.shard.clone(),

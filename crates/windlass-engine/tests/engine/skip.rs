@@ -128,7 +128,6 @@ async fn the_next_records_become_letters_and_the_mapping_continues_after_them() 
         (result.from, result.to, result.skipped, result.discarded),
         (Position::TrimHorizon, after("2"), 3, 0)
     );
-    assert!(!result.has_ended);
     let n_failed = function.n_calls();
     function.answers(succeeding());
     until("it continues", || daemon.checkpoint(&id, "0") == after("4")).await;
@@ -166,7 +165,7 @@ async fn fewer_records_are_skipped_where_fewer_are_left_and_none_is_a_conflict()
     let daemon = Daemon::start();
     let (id, function) = stuck(&daemon, 3, 10).await;
     let result = daemon.skip(&id, SkipRecords::Next(10)).await.unwrap();
-    assert_eq!((result.skipped, result.has_ended), (3, true));
+    assert_eq!((result.skipped, result.unreadable), (3, None));
     assert_eq!(daemon.letter_ends(), [(0, 3)]);
     let n_calls = function.n_calls();
     let again = daemon.skip(&id, SkipRecords::Next(1)).await;
@@ -526,6 +525,21 @@ async fn a_skip_ends_with_the_daemon_and_with_its_caller() {
     daemon.stop(Stop::Now);
     daemon.ended().await;
     assert_eq!(daemon.letter_ends(), []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_skip_says_that_it_ends_at_a_record_without_a_number() {
+    let daemon = Daemon::start();
+    let (id, _, stream) = stuck_on(&daemon, 5, 1).await;
+    stream.set_unreadable(0, 2);
+    let result = daemon.skip(&id, SkipRecords::Next(4)).await.unwrap();
+    assert_eq!((result.skipped, result.to), (2, after("1")));
+    assert!(result.unreadable.is_some());
+    let again = daemon.skip(&id, SkipRecords::Next(4)).await;
+    assert!(
+        matches!(again, Err(OperationError::Unreadable { .. })),
+        "{again:?}"
+    );
 }
 
 #[tokio::test(start_paused = true)]

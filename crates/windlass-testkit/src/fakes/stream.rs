@@ -14,7 +14,7 @@ use windlass_core::position::{Cursor, Position};
 use windlass_core::record::Record;
 use windlass_core::record_page::{RecordMeta, RecordPageBuilder};
 use windlass_core::shard::lineage::Shard;
-use windlass_core::shard::{PageStart, ReadResult};
+use windlass_core::shard::{PageStart, ReadResult, UnreadableRecord};
 use windlass_core::time::Timestamp;
 use windlass_engine::clock::Clock;
 use windlass_engine::ports::{KeptMemory, PortError, ReadLimits, ShardReader, StreamReader};
@@ -49,6 +49,8 @@ struct FakeShard {
     parents: Vec<ShardId>,
     records: Vec<(Bytes, Timestamp)>,
     closed: bool,
+    /// The index of a record without a sequence number, at which a page ends.
+    unreadable: Option<usize>,
     /// Whether listings lack it.
     hidden: bool,
     start: usize,
@@ -137,6 +139,11 @@ impl FakeStream {
     /// Loses the records of a shard, whose numbers begin again.
     pub fn lose(&self, shard: usize) {
         self.change(shard, |shard| shard.records.clear());
+    }
+
+    /// Lets a record of a shard have no sequence number that can be read.
+    pub fn set_unreadable(&self, shard: usize, index: usize) {
+        self.change(shard, |shard| shard.unreadable = Some(index));
     }
 
     /// Lets every call fail, or none.
@@ -292,8 +299,15 @@ impl ShardReader for FakeShardReader {
         shard.n_reads += 1;
         let start = page.start;
         let mut builder = RecordPageBuilder::default();
+        let mut unreadable = None;
         for index in page {
             if !builder.is_empty() && max_bytes <= builder.len() {
+                break;
+            }
+            if shard.unreadable == Some(index) {
+                unreadable = Some(UnreadableRecord {
+                    reason: "it has no sequence number",
+                });
                 break;
             }
             let (event, arrival) = &shard.records[index];
@@ -320,7 +334,7 @@ impl ShardReader for FakeShardReader {
             }),
             behind: Duration::from_secs(u64::from(!at_tip)),
             has_children: false,
-            unreadable: None,
+            unreadable,
         })
     }
 

@@ -136,19 +136,10 @@ async fn list(client: &Client, format: OutputFormat, filter: Filter) -> anyhow::
         .iter()
         .filter_map(|(name, value)| Some((*name, value.as_deref()?)))
         .collect();
-    let mut list = output::DeadLetterList::new(format);
-    let mut page = client.page(PATH, &query, MEMBER, None).await?;
-    loop {
-        let next = match page.1.as_deref() {
-            Some(marker) => client.page(PATH, &query, MEMBER, Some(marker)).await?,
-            None => (Vec::new(), None),
-        };
-        let is_last = next.0.is_empty();
-        if !list.show(&page.0, is_last)? || is_last {
-            return Ok(());
-        }
-        page = next;
-    }
+    let table = output::dead_letter_table;
+    let mut list = output::List::new(format, "no dead letters", table);
+    let show = |page: &[Value], is_last| list.show(page, is_last);
+    client.show_pages(PATH, &query, MEMBER, show).await
 }
 
 /// The time from which letters are listed; `None`: from the first.

@@ -12,13 +12,28 @@ use super::{label, text};
 /// A longer value is cut.
 const MAX_VALUE_LENGTH: usize = 40;
 
-/// `reports` name the mappings that exist; those that were deleted are named by their own lines.
-pub(super) fn history_table(
-    lines: &[Value],
-    reports: &[MappingReport],
-    width: Option<usize>,
-) -> String {
-    let mut labels: BTreeMap<String, String> = BTreeMap::new();
+/// Tables of pages of the history, the latest first.
+pub(crate) struct HistoryTable {
+    /// Of the mappings that are known so far, by UUID.
+    labels: BTreeMap<String, String>,
+}
+
+impl HistoryTable {
+    /// `reports` name the mappings that exist; those that were deleted are named by their own lines.
+    pub(crate) fn new(reports: &[MappingReport]) -> Self {
+        let labels = reports.iter().map(|it| (it.uuid.clone(), label(it)));
+        Self {
+            labels: labels.collect(),
+        }
+    }
+
+    pub(crate) fn page(&mut self, lines: &[Value], width: Option<usize>) -> String {
+        add_labels(&mut self.labels, lines);
+        table(&self.labels, lines, width)
+    }
+}
+
+fn add_labels(labels: &mut BTreeMap<String, String>, lines: &[Value]) {
     for line in lines {
         for members in [&line["before"], &line["after"]] {
             if let (Some(uuid), Some(source), Some(function)) = (
@@ -31,7 +46,9 @@ pub(super) fn history_table(
             }
         }
     }
-    labels.extend(reports.iter().map(|it| (it.uuid.clone(), label(it))));
+}
+
+fn table(labels: &BTreeMap<String, String>, lines: &[Value], width: Option<usize>) -> String {
     let mut columns = [
         Column::new("time", Narrow::Keep),
         Column::new("who", Narrow::Keep),
@@ -122,7 +139,7 @@ mod tests {
             ),
             line("park", &Value::Null, &json!({"reason": "late"})),
         ];
-        let shown = history_table(&lines, &[], None);
+        let shown = HistoryTable::new(&[]).page(&lines, None);
         let rows: Vec<_> = shown.lines().skip(1).collect();
         for (row, changed) in rows.iter().zip([
             uuid,
@@ -138,7 +155,7 @@ mod tests {
             );
             assert!(row.ends_with(changed), "{row}");
         }
-        let narrow = history_table(&lines, &[], Some(90));
+        let narrow = HistoryTable::new(&[]).page(&lines, Some(90));
         assert!(
             narrow.lines().all(|line| line.chars().count() <= 90),
             "{narrow}"

@@ -11,11 +11,14 @@ use crate::cli::OutputFormat;
 
 mod dead_letters;
 mod history;
+mod list;
 mod replays;
 mod status;
 mod table;
 
-pub(crate) use dead_letters::{DeadLetterList, print_payload};
+pub(crate) use dead_letters::{dead_letter_table, print_payload};
+pub(crate) use history::HistoryTable;
+pub(crate) use list::List;
 pub(crate) use replays::{dry_run, replay, replays};
 pub(crate) use status::{function_label, functions_table, label, label_of, status_table};
 pub(crate) use table::terminal_width;
@@ -113,20 +116,6 @@ pub(crate) fn statuses(
         }
         OutputFormat::Json | OutputFormat::Yaml => serialize(format, &reports),
     }
-}
-
-pub(crate) fn history(
-    format: OutputFormat,
-    lines: &[Value],
-    reports: &[MappingReport],
-) -> anyhow::Result<()> {
-    if format != OutputFormat::Table {
-        return print(&serialize(format, &lines)?);
-    }
-    if lines.is_empty() {
-        return print("no history");
-    }
-    print(&history::history_table(lines, reports, terminal_width()))
 }
 
 pub(crate) fn serialize(format: OutputFormat, value: &impl Serialize) -> anyhow::Result<String> {

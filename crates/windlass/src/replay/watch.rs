@@ -47,8 +47,8 @@ pub(super) async fn run(client: &Client, name: &str) -> anyhow::Result<ExitCode>
                 crate::eprint_error(&format!("replay {name} was deleted"));
                 return Ok(ExitCode::FAILURE);
             }
-            // The daemon may be restarting.
-            Err(error) if error.downcast_ref::<ApiError>().is_none() => {
+            // The daemon may be restarting, or its store busy.
+            Err(error) if may_pass(&error) => {
                 crate::eprint_error(&format!("{error:#}; retrying"));
             }
             Err(error) => return Err(error),
@@ -68,6 +68,14 @@ pub(super) async fn run(client: &Client, name: &str) -> anyhow::Result<ExitCode>
 fn is_gone(error: &anyhow::Error) -> bool {
     let refusal = error.downcast_ref::<ApiError>();
     refusal.is_some_and(|refusal| refusal.status == StatusCode::NOT_FOUND)
+}
+
+/// Whether the same request may succeed later: the daemon was not reached, or could not answer.
+fn may_pass(error: &anyhow::Error) -> bool {
+    let refusal = error.downcast_ref::<ApiError>();
+    refusal.is_none_or(|refusal| {
+        refusal.status.is_server_error() || refusal.status == StatusCode::TOO_MANY_REQUESTS
+    })
 }
 
 impl Progress {

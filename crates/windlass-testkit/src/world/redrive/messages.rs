@@ -42,6 +42,7 @@ struct World {
     /// How far the daemon's idea of the queue's clock is from it, in milliseconds.
     clock_error: i64,
     recipient: MessageRecipient,
+    reports_item_failures: bool,
     is_fifo: bool,
     queue: BTreeMap<u64, Queued>,
     runs: Vec<Run>,
@@ -103,6 +104,7 @@ impl World {
             now: START,
             clock_error: rng.pick(&[-1_000, -300, 0, 700, 1_000]),
             recipient,
+            reports_item_failures: rng.per_mille(500),
             is_fifo,
             queue: BTreeMap::new(),
             runs: Vec::new(),
@@ -204,7 +206,7 @@ impl World {
     fn start(&mut self, id: u64) {
         self.runs.push(Run {
             id,
-            machine: MessageRun::new(self.recipient, false),
+            machine: MessageRun::new(self.recipient, false, self.reports_item_failures),
             held: BTreeSet::new(),
             seen: BTreeSet::new(),
             invoked: Vec::new(),
@@ -342,7 +344,8 @@ impl World {
         let ids = run.invoked.clone();
         for id in ids {
             let is_done = match behavior {
-                Behavior::Succeeds | Behavior::Garbles => true,
+                Behavior::Succeeds => true,
+                Behavior::Garbles => !self.reports_item_failures,
                 Behavior::NamesItems => id != first,
                 Behavior::Fails | Behavior::IsThrottled | Behavior::IsNotReached => false,
             };
