@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use windlass_core::batch::BatchId;
 use windlass_core::failure::{DeliveryFault, FailedResponse, FailureCondition, FailureRecord};
-use windlass_core::outcome::{Fault, ItemFailures, Outcome, ReturnedState};
+use windlass_core::outcome::{Fault, ItemFailures, Outcome, Response, ReturnedState};
 use windlass_core::record::Record;
 use windlass_core::shard::{Batch, ShardConsumerSettings, Waiting};
 use windlass_core::time::Timestamp;
@@ -295,11 +295,7 @@ impl LaneModel {
         {
             piece.request_id = Some(Arc::from(&**id));
         }
-        let status = match outcome {
-            Outcome::FunctionError { response, .. } => Some(response.status),
-            _ => None,
-        };
-        let (is_too_large, is_recursive) = (status == Some(413), status == Some(400));
+        let (is_too_large, is_recursive) = rejection(outcome);
         match outcome {
             Outcome::Success => {
                 self.window = Some(now);
@@ -324,30 +320,7 @@ impl LaneModel {
                 Resolved::default()
             }
             Outcome::ItemFailures { response, .. } | Outcome::FunctionError { response, .. } => {
-                piece.reached += 1;
-                piece.not_reached = 0;
-                piece.due = DueRange::after_failure(piece.reached, Fault::Transient, now);
-                piece.waiting = Some(Waiting::FunctionErrors {
-                    attempt: piece.reached + 1,
-                    maximum: retries.maximum_attempts.map(|n| n + 1),
-                });
-                let is_last = is_too_large || is_recursive;
-                if !is_last && retries.maximum_attempts.is_none_or(|n| piece.reached <= n) {
-                    return Resolved::default();
-                }
-                let failed_response = FailedResponse {
-                    status: response.status,
-                    executed_version: response.executed_version.as_deref().map(Into::into),
-                    function_error: matches!(outcome, Outcome::FunctionError { .. }),
-                };
-                self.window = Some(now);
-                let condition = if is_too_large {
-                    FailureCondition::RecordTooLarge
-                } else {
-                    FailureCondition::RetryAttemptsExhausted
-                };
-                let deliveries = self.failed(number, n_records, condition, &failed_response);
-                self.give_up(deliveries, settings)
+                self.fail(number, outcome, response, settings, now)
             }
             Outcome::Windowed(_) => panic!("the model has taken its state"),
             Outcome::NotInvoked { cause } => {
@@ -357,6 +330,45 @@ impl LaneModel {
                 Resolved::default()
             }
         }
+    }
+
+    /// The function was reached and has failed: it is tried again, or its records are given up.
+    fn fail(
+        &mut self,
+        number: u32,
+        outcome: &Outcome,
+        response: &Response,
+        settings: &ShardConsumerSettings,
+        now: Timestamp,
+    ) -> Resolved {
+        let maximum = settings.mapping.retries.maximum_attempts;
+        let piece = self.pieces.get_mut(&number).expect("it was invoked");
+        piece.reached += 1;
+        piece.not_reached = 0;
+        piece.due = DueRange::after_failure(piece.reached, Fault::Transient, now);
+        piece.waiting = Some(Waiting::FunctionErrors {
+            attempt: piece.reached + 1,
+            maximum: maximum.map(|n| n + 1),
+        });
+        let (is_too_large, is_recursive) = rejection(outcome);
+        let is_last = is_too_large || is_recursive;
+        if !is_last && maximum.is_none_or(|n| piece.reached <= n) {
+            return Resolved::default();
+        }
+        self.window = Some(now);
+        let response = FailedResponse {
+            status: response.status,
+            executed_version: response.executed_version.as_deref().map(Into::into),
+            function_error: matches!(outcome, Outcome::FunctionError { .. }),
+        };
+        let condition = if is_too_large {
+            FailureCondition::RecordTooLarge
+        } else {
+            FailureCondition::RetryAttemptsExhausted
+        };
+        let n_records = self.n_of(number);
+        let deliveries = self.failed(number, n_records, condition, &response);
+        self.give_up(deliveries, settings)
     }
 
     /// Ends the final invocation, if that is what is in flight.
@@ -691,6 +703,12 @@ fn is_done(failures: &ItemFailures, records: &[Record], strict_order: bool, at: 
         };
         !positions.iter().any(holds_back)
     })
+}
+
+/// Whether the function does not accept so large a batch, and whether Lambda has stopped a loop.
+fn rejection(outcome: &Outcome) -> (bool, bool) {
+    let has_status = |status: u16| matches!(outcome, Outcome::FunctionError { response, .. } if response.status == status);
+    (has_status(413), has_status(400))
 }
 
 fn any_done(failures: &ItemFailures, records: &[Record], strict_order: bool) -> bool {
