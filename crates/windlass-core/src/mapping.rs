@@ -76,8 +76,8 @@ pub enum Change {
     Deleted,
 }
 
-/// Margins of [`latest`] and [`until_now`]: servers of one source have clocks of their own, and the answer has whole
-/// seconds; of a source whose clock is unknown, ours may differ by much more.
+/// Margins of [`latest`] and [`until_now`]: servers of one source have clocks of their own, and the
+/// answer has whole seconds; of a source whose clock is unknown, ours may differ by much more.
 const SOURCE_CLOCK_MARGIN: i64 = 1_000;
 const OWN_CLOCK_MARGIN: i64 = 60_000;
 

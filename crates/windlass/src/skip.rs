@@ -17,6 +17,7 @@ use crate::output;
 pub(crate) struct SkipArgs {
     /// The mapping: its UUID, the start of it, or SOURCE/FUNCTION.
     mapping: String,
+    /// The shard, as `windlass status` names it.
     #[arg(long, value_name = "ID")]
     shard: String,
     /// The next N records, those included that no filter matches.
