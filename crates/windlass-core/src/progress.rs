@@ -5,6 +5,7 @@
 //! in which records were tracked.
 
 use std::collections::VecDeque;
+use std::ops::AddAssign;
 
 use crate::marks::{MarkedSection, MarksBuilder};
 use crate::position::Checkpoint;
@@ -26,9 +27,25 @@ pub(crate) struct Progress {
     resolved_prefix: u64,
     /// Pending records that are resolved.
     n_resolved_pending: u64,
-    /// Records up to the low watermark that no filter matches, since the start.
-    filtered_out_prefix: u64,
+    /// Of the skipped records up to the low watermark, since the start.
+    skipped_prefix: SkipCounts,
     low_watermark: Checkpoint,
+}
+
+/// Skipped records that a replay counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct SkipCounts {
+    /// No filter matches them.
+    pub(crate) filtered_out: u64,
+    /// They cannot be invoked.
+    pub(crate) given_up: u64,
+}
+
+impl AddAssign for SkipCounts {
+    fn add_assign(&mut self, more: Self) {
+        self.filtered_out += more.filtered_out;
+        self.given_up += more.given_up;
+    }
 }
 
 /// A tracked record plus the skipped records that follow it; skipped records never reach the
@@ -37,8 +54,7 @@ pub(crate) struct Progress {
 struct Pending {
     last: Record,
     n_records: u64,
-    /// Those of the skipped records that no filter matches.
-    n_filtered_out: u64,
+    skipped: SkipCounts,
     /// Bytes of the event of the tracked record.
     bytes: usize,
     resolved: bool,
@@ -55,7 +71,7 @@ impl Progress {
             pending_bytes: 0,
             resolved_prefix: 0,
             n_resolved_pending: 0,
-            filtered_out_prefix: 0,
+            skipped_prefix: SkipCounts::default(),
             low_watermark: Checkpoint {
                 marks: Vec::new(),
                 window: None,
@@ -73,7 +89,7 @@ impl Progress {
         self.pending.push_back(Pending {
             last: record,
             n_records: 1,
-            n_filtered_out: 0,
+            skipped: SkipCounts::default(),
             bytes,
             resolved: false,
             was_marked: false,
@@ -97,11 +113,11 @@ impl Progress {
         }
     }
 
-    /// No filter matches `n_records` of those that were skipped last.
-    pub(crate) fn count_filtered_out(&mut self, n_records: u64) {
+    /// Counts those that were skipped last.
+    pub(crate) fn count_skipped(&mut self, skipped: SkipCounts) {
         match self.pending.back_mut() {
-            Some(previous) => previous.n_filtered_out += n_records,
-            None => self.filtered_out_prefix += n_records,
+            Some(previous) => previous.skipped += skipped,
+            None => self.skipped_prefix += skipped,
         }
     }
 
@@ -122,7 +138,7 @@ impl Progress {
             self.n_resolved_pending -= 1;
             self.pending_bytes -= pending.bytes;
             self.resolved_prefix += pending.n_records;
-            self.filtered_out_prefix += pending.n_filtered_out;
+            self.skipped_prefix += pending.skipped;
             last = Some(pending.last);
         }
         if let Some(last) = last {
@@ -179,16 +195,19 @@ impl Progress {
         marks
     }
 
-    /// Records up to the low watermark that no filter matches, since the start.
-    pub(crate) const fn n_filtered_out(&self) -> u64 {
-        self.filtered_out_prefix
+    /// Of the skipped records up to the low watermark, since the start.
+    pub(crate) const fn skipped(&self) -> SkipCounts {
+        self.skipped_prefix
     }
 
     /// Those after the low watermark that [`Progress::marks`] marks as resolved. `n_unread`: the
     /// sections of the last checkpoint that follow the last record.
-    pub(crate) fn n_filtered_out_after(&self, n_unread: usize) -> u64 {
-        let marked = self.pending.iter().take(self.n_marked(n_unread));
-        marked.map(|pending| pending.n_filtered_out).sum()
+    pub(crate) fn skipped_after(&self, n_unread: usize) -> SkipCounts {
+        let mut skipped = SkipCounts::default();
+        for pending in self.pending.iter().take(self.n_marked(n_unread)) {
+            skipped += pending.skipped;
+        }
+        skipped
     }
 
     /// The pending records up to the last one that is worth a mark.
@@ -316,6 +335,25 @@ mod tests {
         assert_eq!(marks_text(&progress, &unread), "uru 3, urr 6");
         progress.resolve([tickets[0], third]);
         assert_eq!(marks_text(&progress, &unread), "urr 6");
+    }
+
+    #[test]
+    fn skipped_records_count_once_a_checkpoint_tells_that_they_are_resolved() {
+        let (mut progress, tickets) = progress(&["1", "2"]);
+        let skipped = SkipCounts {
+            filtered_out: 1,
+            given_up: 2,
+        };
+        progress.skip(3, record("5"), false);
+        progress.count_skipped(skipped);
+        // After a crash they are read again, since nothing marks them.
+        assert_eq!(progress.skipped(), SkipCounts::default());
+        assert_eq!(progress.skipped_after(0), SkipCounts::default());
+        progress.resolve([tickets[1]]);
+        assert_eq!(progress.skipped_after(0), skipped);
+        progress.resolve([tickets[0]]);
+        assert_eq!(progress.skipped(), skipped);
+        assert_eq!(progress.skipped_after(0), SkipCounts::default());
     }
 
     #[test]

@@ -359,23 +359,18 @@ impl ShardConsumer {
                 }
                 Item::Skip {
                     n_records,
-                    n_filtered_out,
+                    skipped,
                     last,
                     newest,
                     was_marked,
                 } => {
                     self.lanes.pass(newest);
                     self.progress.skip(n_records, last, was_marked);
-                    self.progress.count_filtered_out(n_filtered_out);
+                    self.progress.count_skipped(skipped);
                 }
             }
         }
         for report in page.reports {
-            let is_given_up = matches!(
-                report,
-                Report::RecordTooLarge { .. } | Report::UnreadableDropped { .. }
-            );
-            self.counts.given_up += u64::from(is_given_up);
             self.report(report);
         }
     }
@@ -521,7 +516,9 @@ impl ShardConsumer {
             if checkpoint.position != Position::ShardEnd {
                 let unread = self.mark_reader.unread();
                 if let Some(counts) = &mut checkpoint.counts {
-                    counts.filtered_out += self.progress.n_filtered_out_after(unread.len());
+                    let skipped = self.progress.skipped_after(unread.len());
+                    counts.filtered_out += skipped.filtered_out;
+                    counts.given_up += skipped.given_up;
                 }
                 checkpoint.marks = self.progress.marks(unread);
             }
@@ -560,10 +557,11 @@ impl ShardConsumer {
             checkpoint.window = self.lanes.window().cloned();
         }
         checkpoint.counts = self.former_counts.map(|former| {
-            let filtered_out = self.progress.n_filtered_out();
+            let skipped = self.progress.skipped();
             former
                 + ReplayCounts {
-                    filtered_out,
+                    filtered_out: skipped.filtered_out,
+                    given_up: self.counts.given_up + skipped.given_up,
                     ..self.counts
                 }
         });

@@ -11,6 +11,7 @@ use windlass_filter::{Event, MatchBuffers};
 use super::interface::Report;
 use super::settings::ShardConsumerSettings;
 use crate::marks::MarkedRecords;
+use crate::progress::SkipCounts;
 use crate::record::Record;
 use crate::record_page::RecordPageBuilder;
 use crate::time::Timestamp;
@@ -28,8 +29,7 @@ pub(super) enum Item {
     /// Consecutive records that the function does not receive.
     Skip {
         n_records: u64,
-        /// Those among them that no filter matches.
-        n_filtered_out: u64,
+        skipped: SkipCounts,
         last: Record,
         /// The latest arrival of any of them.
         newest: Timestamp,
@@ -131,24 +131,27 @@ impl FilteredPage {
     fn skip(&mut self, record: Record, why: Why) {
         let arrival = record.approximate_arrival();
         let is_marked = why == Why::Marked;
-        let is_filtered_out = u64::from(why == Why::FilteredOut);
+        let counts = SkipCounts {
+            filtered_out: u64::from(why == Why::FilteredOut),
+            given_up: u64::from(why == Why::TooLarge),
+        };
         if let Some(Item::Skip {
             n_records,
-            n_filtered_out,
+            skipped,
             last,
             newest,
             was_marked,
         }) = self.items.last_mut()
         {
             *n_records += 1;
-            *n_filtered_out += is_filtered_out;
+            *skipped += counts;
             *newest = arrival.max(*newest);
             *last = record;
             *was_marked |= is_marked;
         } else {
             self.items.push(Item::Skip {
                 n_records: 1,
-                n_filtered_out: is_filtered_out,
+                skipped: counts,
                 last: record,
                 newest: arrival,
                 was_marked: is_marked,
@@ -190,13 +193,13 @@ fn compact(items: Vec<Item>, delivered_bytes: usize) -> Vec<Item> {
         Item::Deliver(_) => Item::Deliver(record),
         Item::Skip {
             n_records,
-            n_filtered_out,
+            skipped,
             newest,
             was_marked,
             ..
         } => Item::Skip {
             n_records,
-            n_filtered_out,
+            skipped,
             last: record,
             newest,
             was_marked,
@@ -230,7 +233,10 @@ mod tests {
             Item::Deliver(records.remove(0)),
             Item::Skip {
                 n_records: 2,
-                n_filtered_out: 2,
+                skipped: SkipCounts {
+                    filtered_out: 2,
+                    given_up: 0,
+                },
                 last: records.remove(1),
                 newest: Timestamp::EPOCH,
                 was_marked: false,

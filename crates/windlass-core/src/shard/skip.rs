@@ -314,7 +314,7 @@ impl ShardSkip {
                 Item::Deliver(record) => self.push(record),
                 Item::Skip {
                     n_records,
-                    n_filtered_out,
+                    skipped,
                     last,
                     newest,
                     was_marked,
@@ -323,7 +323,7 @@ impl ShardSkip {
                         windows.pass(newest);
                     }
                     self.progress.skip(n_records, last, was_marked);
-                    self.progress.count_filtered_out(n_filtered_out);
+                    self.progress.count_skipped(skipped);
                 }
             }
         }
@@ -413,8 +413,8 @@ impl ShardSkip {
         match self.extent {
             Extent::Records(_) | Extent::Through { .. } => {
                 let n_unread = self.mark_reader.unread().len();
-                let after = self.progress.n_filtered_out_after(n_unread);
-                self.n_kept + self.progress.n_filtered_out() + after
+                let after = self.progress.skipped_after(n_unread);
+                self.n_kept + self.progress.skipped().filtered_out + after.filtered_out
             }
             // Those between its records that no filter matches are not of the batch.
             Extent::Batches(_) | Extent::Window(..) => self.n_kept,
