@@ -26,10 +26,10 @@ use crate::{UsageError, config};
 const MAPPINGS_PATH: &str = "/2015-03-31/event-source-mappings";
 const STATUS_PATH: &str = "/windlass/v1/mappings";
 const FUNCTIONS_PATH: &str = "/windlass/v1/functions";
+const DAEMON_PATH: &str = "/windlass/v1/daemon";
+
 /// Mappings of a page, as many as it may have.
 const PAGE_SIZE: usize = 100;
-
-const DAEMON_PATH: &str = "/windlass/v1/daemon";
 
 const BROKEN_OFF: &str = "the connection closed before the end of the response";
 

@@ -3,6 +3,7 @@
 use std::io::IsTerminal;
 use std::time::Duration;
 
+use futures::{StreamExt as _, TryStreamExt as _, stream};
 use http::StatusCode;
 use windlass_admin::report::{FunctionReport, MappingReport};
 
@@ -13,6 +14,9 @@ use crate::find::find_one;
 use crate::output;
 
 const WATCH_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Mappings that are asked for at the same time.
+const MAX_REQUESTS: usize = 16;
 
 /// Moves the cursor to the top and clears what is below.
 const CLEAR: &str = "\u{1b}[H\u{1b}[2J";
@@ -129,16 +133,16 @@ async fn fetch_mappings(
     if let Some(text) = mapping {
         summaries = vec![find_one(summaries, text)?];
     }
-    let mut reports = Vec::new();
-    for summary in summaries {
+    let reports = stream::iter(summaries).map(|summary| async move {
         match client.status(&summary.uuid).await {
-            Ok(report) => reports.push(report),
+            Ok(report) => Ok(Some(report)),
             // Deleted since the list was made.
-            Err(error) if is_gone(&error) => {}
-            Err(error) => return Err(error),
+            Err(error) if is_gone(&error) => Ok(None),
+            Err(error) => Err(error),
         }
-    }
-    Ok(reports)
+    });
+    let reports: Vec<_> = reports.buffered(MAX_REQUESTS).try_collect().await?;
+    Ok(reports.into_iter().flatten().collect())
 }
 
 fn is_gone(error: &anyhow::Error) -> bool {

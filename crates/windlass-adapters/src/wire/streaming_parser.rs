@@ -37,13 +37,20 @@ pub(crate) trait ResponseParser {
     }
 }
 
+/// What was received of the list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum List {
+    Missing,
+    Null,
+    Begun,
+}
+
 /// A partially received response.
 #[derive(Debug)]
 pub(crate) struct StreamingParser<P> {
     parser: P,
     expected: Expected,
-    /// Whether the list has begun.
-    list_seen: bool,
+    list: List,
     /// The start of an incomplete element or member.
     incomplete: Vec<u8>,
     /// Length of `incomplete` at which parsing is tried again.
@@ -81,7 +88,7 @@ impl<P: ResponseParser> StreamingParser<P> {
         Self {
             parser,
             expected: Expected::Object,
-            list_seen: false,
+            list: List::Missing,
             incomplete: Vec::new(),
             retry_len: 0,
             received: 0,
@@ -143,7 +150,7 @@ impl<P: ResponseParser> StreamingParser<P> {
                 "unexpected end of the response",
             ));
         }
-        if !self.list_seen && !self.parser.may_lack_list() {
+        if self.list != List::Begun && !self.parser.may_lack_list() {
             return Err(WireError::new(self.received, "missing list"));
         }
         Ok(self.parser.finish(self.received))
@@ -202,14 +209,15 @@ impl<P: ResponseParser> StreamingParser<P> {
             self.parser.member(cursor, &name)?;
             return after_member(cursor);
         }
-        if self.list_seen {
+        if self.list != List::Missing {
             return Err(cursor.error("second list"));
         }
         if cursor.take_null()? {
+            self.list = List::Null;
             return Ok(Expected::AfterMember);
         }
         cursor.expect(b'[', "expected an array")?;
-        self.list_seen = true;
+        self.list = List::Begun;
         Ok(Expected::FirstElement)
     }
 }
@@ -313,6 +321,8 @@ mod tests {
                 "byte 12: unexpected data after the response",
             ),
             ("{}", "byte 2: missing list"),
+            ("{\"List\":null}", "byte 13: missing list"),
+            ("{\"List\":null,\"List\":[]}", "byte 20: second list"),
             ("", "byte 0: unexpected end of the response"),
         ] {
             for size in [1, 7, 100] {
