@@ -53,7 +53,7 @@ pub(super) fn draw_stretch(
     };
     Some(StretchSettings {
         stretch: Stretch { from, to },
-        reports_tip: rng.per_mille(700),
+        reports_tip: rng.per_mille(400),
     })
 }
 
