@@ -15,6 +15,9 @@ const SIZES: [(u32, &str); 2] = [
     (200, "Enhanced fan-out to HTTP, records of 200 B"),
 ];
 
+/// Of a measurement by default.
+pub(super) const RECORDS: u64 = 400_000;
+
 pub(super) fn measure(
     launcher: &Launcher<'_>,
     rounds_and_records: (u32, u64),

@@ -126,9 +126,15 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         Some(Part::Process(options)) => return process::run(options),
         Some(Part::Letters(options)) => return letters::run(options),
         Some(Part::Sqs(options)) => return sqs::run(options),
-        Some(Part::Lanes(options)) => return compare::run(options, "lanes", lanes::measure),
-        Some(Part::Replays(options)) => return compare::run(options, "replays", replays::measure),
-        Some(Part::FanOut(options)) => return compare::run(options, "fanout", fan_out::measure),
+        Some(Part::Lanes(options)) => {
+            return compare::run(options, "lanes", lanes::RECORDS, lanes::measure);
+        }
+        Some(Part::Replays(options)) => {
+            return compare::run(options, "replays", replays::RECORDS, replays::measure);
+        }
+        Some(Part::FanOut(options)) => {
+            return compare::run(options, "fanout", fan_out::RECORDS, fan_out::measure);
+        }
         Some(Part::Mappings(options)) => return idle::mappings(options),
         Some(Part::Shards(options)) => return idle::shards(options),
         Some(Part::Answers(options)) => return answers::run(options),

@@ -9,6 +9,9 @@ use super::{BATCH_SIZE, SHARDS};
 
 const GOAL: f64 = 1.1;
 
+/// Of a measurement by default.
+pub(super) const RECORDS: u64 = 400_000;
+
 pub(super) fn measure(
     launcher: &Launcher<'_>,
     rounds_and_records: (u32, u64),
