@@ -204,18 +204,6 @@ impl Lane {
         first
     }
 
-    /// Records of the invocation in flight; the final one of a window has none.
-    pub(super) fn batch_len(&self) -> usize {
-        match &self.state {
-            State::InFlight(piece) => piece.records.len(),
-            State::Idle { .. }
-            | State::Filling { .. }
-            | State::Waiting(_)
-            | State::Finishing(_)
-            | State::Delivering { .. } => 0,
-        }
-    }
-
     /// Ends the invocation in flight.
     pub(super) fn end(
         &mut self,
@@ -459,7 +447,7 @@ impl Lane {
         self.queue.len() + in_pieces + given_up
     }
 
-    /// Records of the invocation in flight.
+    /// Records of the invocation in flight; the final one of a window has none.
     pub(super) fn n_in_flight(&self) -> usize {
         match &self.state {
             State::InFlight(piece) => piece.tickets.len(),

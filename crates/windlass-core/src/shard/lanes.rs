@@ -79,7 +79,7 @@ impl Lanes {
 
     /// Records of an invocation in flight.
     pub(super) fn batch_len(&mut self, batch: BatchId) -> usize {
-        self.lane_of_call(batch).batch_len()
+        self.lane_of_call(batch).n_in_flight()
     }
 
     /// Ends a delivery in flight. Returns the records that are resolved by that.
