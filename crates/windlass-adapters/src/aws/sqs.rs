@@ -226,23 +226,6 @@ impl SqsReader {
         Ok(url)
     }
 
-    async fn delete_entries(
-        &self,
-        receipts: &[ReceiptHandle],
-    ) -> Result<Vec<EntryResult>, PortError> {
-        match self.delete_chunk(receipts).await {
-            Err(Rejection::OfHandle) if 1 < receipts.len() => {
-                let entries = chunks_of(receipts, 1);
-                let calls = entries.map(|one| async move {
-                    let result = self.delete_chunk(&one).await;
-                    result.or_else(Rejection::of_one_entry)
-                });
-                collect(calls, receipts.len()).await
-            }
-            result => result.or_else(Rejection::of_one_entry),
-        }
-    }
-
     async fn delete_chunk(
         &self,
         receipts: &[ReceiptHandle],
@@ -272,26 +255,8 @@ impl SqsReader {
         &self,
         changes: &[VisibilityChange],
     ) -> Result<Vec<EntryResult>, PortError> {
-        let chunks = chunks_of(changes, MAX_BATCH_ENTRIES);
-        let calls = chunks.map(|chunk| async move { self.change_entries(&chunk).await });
-        collect(calls, changes.len()).await
-    }
-
-    async fn change_entries(
-        &self,
-        changes: &[VisibilityChange],
-    ) -> Result<Vec<EntryResult>, PortError> {
-        match self.change_chunk(changes).await {
-            Err(Rejection::OfHandle) if 1 < changes.len() => {
-                let entries = chunks_of(changes, 1);
-                let calls = entries.map(|one| async move {
-                    let result = self.change_chunk(&one).await;
-                    result.or_else(Rejection::of_one_entry)
-                });
-                collect(calls, changes.len()).await
-            }
-            result => result.or_else(Rejection::of_one_entry),
-        }
+        let call = |chunk: Vec<_>| async move { self.change_chunk(&chunk).await };
+        call_in_chunks(changes, call).await
     }
 
     async fn change_chunk(
@@ -387,9 +352,8 @@ impl QueueReader for SqsReader {
     }
 
     async fn delete(&self, receipts: &[ReceiptHandle]) -> Result<Vec<EntryResult>, PortError> {
-        let chunks = chunks_of(receipts, MAX_BATCH_ENTRIES);
-        let calls = chunks.map(|chunk| async move { self.delete_entries(&chunk).await });
-        collect(calls, receipts.len()).await
+        let call = |chunk: Vec<_>| async move { self.delete_chunk(&chunk).await };
+        call_in_chunks(receipts, call).await
     }
 
     async fn change_visibility(
@@ -415,6 +379,31 @@ impl QueueReader for SqsReader {
         }
         Ok(results)
     }
+}
+
+/// Makes batch calls for all entries. One that is rejected for a handle is repeated for each of its
+/// entries.
+async fn call_in_chunks<T, F>(
+    entries: &[T],
+    call: impl Fn(Vec<T>) -> F,
+) -> Result<Vec<EntryResult>, PortError>
+where
+    T: Clone,
+    F: Future<Output = Result<Vec<EntryResult>, Rejection>>,
+{
+    let call = &call;
+    let calls = chunks_of(entries, MAX_BATCH_ENTRIES).map(|chunk| async move {
+        let n_entries = chunk.len();
+        match call(chunk.clone()).await {
+            Err(Rejection::OfHandle) if 1 < n_entries => {
+                let calls = chunks_of(&chunk, 1)
+                    .map(|one| async move { call(one).await.or_else(Rejection::of_one_entry) });
+                collect(calls, n_entries).await
+            }
+            result => result.or_else(Rejection::of_one_entry),
+        }
+    });
+    collect(calls, entries.len()).await
 }
 
 /// Owned, since the futures of calls must not borrow what they are made from.
